@@ -1,0 +1,2 @@
+//! Generates the wire messages.
+fn main() {}
