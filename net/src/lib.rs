@@ -4,4 +4,6 @@
 //! messages into bytes, looks into record batches without copying them, and owns the runtime half of the
 //! platform seam (executor, time, sockets, randomness).
 
+pub mod messages;
 pub mod platform;
+pub mod wire;

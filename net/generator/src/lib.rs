@@ -1,0 +1,11 @@
+//! Generates `net/src/messages` from the definitions in `net/schemas`.
+//!
+//! Owns the schema reader (also used by `net`'s tests), the importer and the code emitter. Invariant: the
+//! generated code is a function of the schemas; a test fails when the checked-in files differ.
+
+pub mod dispatch;
+pub mod emit;
+pub mod files;
+pub mod import;
+pub mod names;
+pub mod schema;
