@@ -2,6 +2,9 @@
 //!
 //! Each resource is one concrete type with two variants: glommio, and (feature `sim`) a deterministic
 //! simulator. Nothing outside the backend files names glommio.
+//!
+//! Invariant: a [`Runtime`], and everything made from it except [`DetachedStream`], stays on the thread of the
+//! executor it was made on.
 
 use std::future::Future;
 use std::io;
@@ -10,124 +13,239 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod blocking;
+mod glommio;
+mod glommio_net;
+pub mod sync;
+#[cfg(test)]
+mod tests;
+
+pub use glommio::{ExecutorHandle, OperationGuard, Placement, block_on, spawn_executor};
+
 /// Handle to the executor this code runs on. Cheap to clone, never leaves its thread.
 #[derive(Clone)]
 pub struct Runtime {
-    _backend: std::rc::Rc<()>,
+    backend: RuntimeBackend,
 }
+
+#[derive(Clone)]
+enum RuntimeBackend {
+    Glommio(glommio::GlommioRuntime),
+}
+
+/// The time given to [`Runtime::timeout`] passed before the work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("timed out")]
+pub struct Elapsed;
 
 impl Runtime {
     /// Starts `task` on this executor and detaches it.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        drop(task);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.spawn(task),
+        }
     }
+
     /// Time since an arbitrary fixed start; never goes back. For timeouts.
     pub fn monotonic(&self) -> Duration {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.monotonic(),
+        }
     }
+
     /// Milliseconds since the Unix epoch; may jump. For record timestamps and retention.
     pub fn wall_clock_ms(&self) -> i64 {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.wall_clock_ms(),
+        }
     }
+
     /// 64 random bits (from the operating system, or the simulator's seed).
     pub fn random_u64(&self) -> u64 {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.random_u64(),
+        }
     }
+
     /// Resolves after `duration` of monotonic time.
     pub async fn sleep(&self, duration: Duration) {
-        let _ = duration;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.sleep(duration).await,
+        }
     }
+
     /// Lets every other ready task of this executor run once.
     pub async fn yield_now(&self) {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.yield_now().await,
+        }
     }
-    /// Runs `work` on a thread of its own (glommio) or at once (simulator) and waits for its result.
+
+    /// Drives `work` for at most `duration`; past that the work is dropped.
+    pub async fn timeout<T>(&self, duration: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let late = async {
+            self.sleep(duration).await;
+            Err(Elapsed)
+        };
+        futures_lite::future::or(async { Ok(work.await) }, late).await
+    }
+
+    /// Runs `work` on a thread of its own (glommio) or at once (simulator) and waits for its result. Dropping the
+    /// future does not stop the work.
     pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let _ = work;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(_) => blocking::run(work).await,
+        }
     }
+
     /// Listens on `address` (port 0: chosen by the system).
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
-        let _ = address;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(_) => {
+                Ok(Listener { backend: ListenerBackend::Glommio(glommio_net::GlommioListener::bind(address)?) })
+            }
+        }
     }
+
     /// Opens a connection to `address`, with TCP_NODELAY.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
-        let _ = address;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            RuntimeBackend::Glommio(_) => {
+                Ok(Stream { backend: StreamBackend::Glommio(glommio_net::GlommioStream::connect(address).await?) })
+            }
+        }
     }
+
     /// Takes over a connection that another executor accepted.
     pub fn attach(&self, stream: DetachedStream) -> io::Result<Stream> {
-        let _ = stream;
-        unreachable!("platform backend not landed")
+        match (&self.backend, stream.backend) {
+            (RuntimeBackend::Glommio(_), DetachedBackend::Glommio(socket)) => {
+                Ok(Stream { backend: StreamBackend::Glommio(glommio_net::GlommioStream::attach(socket)?) })
+            }
+        }
+    }
+
+    /// Counts an operation whose memory the kernel may still use; the executor does not end before the guard is
+    /// dropped. For the backend files only.
+    pub fn begin_operation(&self) -> OperationGuard {
+        match &self.backend {
+            RuntimeBackend::Glommio(runtime) => runtime.begin_operation(),
+        }
     }
 }
 
 /// A listening socket.
 pub struct Listener {
-    _backend: (),
+    backend: ListenerBackend,
+}
+
+enum ListenerBackend {
+    Glommio(glommio_net::GlommioListener),
 }
 
 impl Listener {
-    /// Waits for the next connection; it is not yet bound to this executor.
+    /// Waits for the next connection; it is not yet bound to this executor. When descriptors or memory run out
+    /// the error comes after a short pause, so that a caller's loop does not spin.
     pub async fn accept(&self) -> io::Result<DetachedStream> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            ListenerBackend::Glommio(listener) => {
+                Ok(DetachedStream { backend: DetachedBackend::Glommio(listener.accept().await?) })
+            }
+        }
     }
+
     /// The address clients connect to.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            ListenerBackend::Glommio(listener) => listener.local_address(),
+        }
     }
 }
 
 /// A connection between executors: `Send`, not yet usable. Closes when dropped.
 pub struct DetachedStream {
-    _backend: (),
+    backend: DetachedBackend,
+}
+
+enum DetachedBackend {
+    Glommio(std::net::TcpStream),
+}
+
+impl DetachedStream {
+    /// The other end's address.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        match &self.backend {
+            DetachedBackend::Glommio(socket) => socket.peer_addr(),
+        }
+    }
 }
 
 /// A connection. Reading and writing halves may be used by different tasks of the same executor.
 pub struct Stream {
-    _backend: (),
+    backend: StreamBackend,
+}
+
+enum StreamBackend {
+    Glommio(glommio_net::GlommioStream),
 }
 
 impl Stream {
-    /// Splits into two independently owned halves.
+    /// Splits into two independently owned halves. The connection closes when both are dropped.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
-        unreachable!("platform backend not landed")
+        match self.backend {
+            StreamBackend::Glommio(stream) => {
+                (ReadHalf { backend: StreamBackend::Glommio(stream.clone()) }, WriteHalf { backend: StreamBackend::Glommio(stream) })
+            }
+        }
     }
+
     /// The other end's address.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            StreamBackend::Glommio(stream) => stream.peer_address(),
+        }
+    }
+
+    /// This end's address.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        match &self.backend {
+            StreamBackend::Glommio(stream) => stream.local_address(),
+        }
     }
 }
 
 /// The receiving half of a [`Stream`].
 pub struct ReadHalf {
-    _backend: (),
+    backend: StreamBackend,
 }
 
 impl ReadHalf {
-    /// Reads at least one byte into `buffer`; 0 means the other end closed.
+    /// Reads at least one byte into `buffer`; 0 means the other end closed. Dropping the future loses no bytes.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let _ = buffer;
-        unreachable!("platform backend not landed")
+        match &mut self.backend {
+            StreamBackend::Glommio(stream) => stream.read(buffer).await,
+        }
     }
 }
 
 /// The sending half of a [`Stream`].
 pub struct WriteHalf {
-    _backend: (),
+    backend: StreamBackend,
 }
 
 impl WriteHalf {
-    /// Writes every byte of every slice, in order.
+    /// Writes every byte of every slice, in order, without copying them first. After an error, or when the future
+    /// was dropped midway, the connection is good for nothing but [`WriteHalf::shutdown`].
     pub async fn write_all(&mut self, slices: &[Bytes]) -> io::Result<()> {
-        let _ = slices;
-        unreachable!("platform backend not landed")
+        match &mut self.backend {
+            StreamBackend::Glommio(stream) => stream.write_all(slices).await,
+        }
     }
+
     /// Closes both directions, also for the other half; pending reads return.
     pub fn shutdown(&self) {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            StreamBackend::Glommio(stream) => stream.shutdown(),
+        }
     }
 }
