@@ -2,16 +2,34 @@
 //!
 //! Two variants of each type: glommio on a real file system, and (feature `sim`) the simulated disk of
 //! RELIABILITY §4. Paths are relative to the data directory the [`Disk`] was opened on.
+//!
+//! Invariant: memory given to the kernel, and the open file, belong to the operation until it completes, also when
+//! its future is dropped.
 
 use std::io;
+use std::path::Path;
+
+use net::platform::Runtime;
+
+mod glommio;
+#[cfg(test)]
+mod tests;
 
 /// The alignment, in bytes, of file positions, lengths and memory for direct I/O.
 pub const BLOCK_BYTES: usize = 4096;
 
+/// The longest single read in bytes; longer ones are split (DESIGN §4).
+const READ_BYTES_MAX: usize = 512 << 10;
+
 /// One data directory as seen from one executor. Cheap to clone, never leaves its thread.
 #[derive(Clone)]
 pub struct Disk {
-    _backend: std::rc::Rc<()>,
+    backend: DiskBackend,
+}
+
+#[derive(Clone)]
+enum DiskBackend {
+    Glommio(glommio::GlommioDisk),
 }
 
 /// One name in a directory.
@@ -37,69 +55,105 @@ pub enum OpenMode {
 }
 
 impl Disk {
+    /// Opens the data directory `root`, an existing directory of a real file system, from this executor.
+    pub async fn open_data_directory(runtime: &Runtime, root: &Path) -> io::Result<Disk> {
+        Ok(Disk { backend: DiskBackend::Glommio(glommio::GlommioDisk::open(runtime, root).await?) })
+    }
+
     /// Opens a file for direct I/O.
     pub async fn open(&self, path: &str, mode: OpenMode) -> io::Result<File> {
-        let _ = (path, mode);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => Ok(File { backend: FileBackend::Glommio(disk.open_file(path, mode).await?) }),
+        }
     }
+
     /// Makes a directory; succeeds if it exists. The caller syncs the parent.
     pub async fn create_directory(&self, path: &str) -> io::Result<()> {
-        let _ = path;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.create_directory(path).await,
+        }
     }
+
     /// Renames a file or directory, replacing an existing file. The caller syncs the parents.
     pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let _ = (from, to);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.rename(from, to).await,
+        }
     }
+
     /// Removes a file. The caller syncs the parent.
     pub async fn remove_file(&self, path: &str) -> io::Result<()> {
-        let _ = path;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.remove_file(path).await,
+        }
     }
+
     /// Removes an empty directory. The caller syncs the parent.
     pub async fn remove_directory(&self, path: &str) -> io::Result<()> {
-        let _ = path;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.remove_directory(path).await,
+        }
     }
+
     /// Makes the directory's entries durable (`""` is the data directory itself).
     pub async fn sync_directory(&self, path: &str) -> io::Result<()> {
-        let _ = path;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.sync_directory(path).await,
+        }
     }
+
     /// The directory's entries, sorted by name.
     pub async fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
-        let _ = path;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.list(path).await,
+        }
     }
+
     /// Whether a file or directory of that name exists.
     pub async fn exists(&self, path: &str) -> io::Result<bool> {
-        let _ = path;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.exists(path).await,
+        }
     }
+
     /// A whole small file, at most `length_max` bytes (longer: `InvalidData`).
     pub async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {
-        let _ = (path, length_max);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.read_small(path, length_max).await,
+        }
     }
-    /// Replaces a small file atomically and durably: temporary name, fsync, rename, fsync of the directory.
+
+    /// Replaces a small file atomically and durably: temporary name (`path` with `.tmp` appended), fsync, rename,
+    /// fsync of the directory.
     pub async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
-        let _ = (path, content);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.write_small(path, content).await,
+        }
     }
+
     /// Makes every completed write of the whole file system durable up to the device's cache (`syncfs`, on a
     /// thread of its own).
     pub async fn sync_filesystem(&self) -> io::Result<()> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.sync_filesystem().await,
+        }
     }
+
     /// Bytes free for this process on the file system.
     pub async fn free_bytes(&self) -> io::Result<u64> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.free_bytes().await,
+        }
     }
-    /// A zeroed buffer for direct writes; `length` is rounded up to whole blocks.
+
+    /// A zeroed buffer for direct writes; `length` is rounded up to whole blocks, at least one.
     pub fn allocate_buffer(&self, length: usize) -> AlignedBuffer {
-        let _ = length;
-        unreachable!("platform backend not landed")
+        let length = length.max(1).next_multiple_of(BLOCK_BYTES);
+        match &self.backend {
+            DiskBackend::Glommio(_) => {
+                AlignedBuffer { backend: BufferBackend::Glommio(glommio::allocate_buffer(length)) }
+            }
+        }
     }
 }
 
@@ -107,56 +161,83 @@ impl Disk {
 /// operation in flight are gone.
 #[derive(Clone)]
 pub struct File {
-    _backend: std::rc::Rc<()>,
+    backend: FileBackend,
+}
+
+#[derive(Clone)]
+enum FileBackend {
+    Glommio(glommio::GlommioFile),
 }
 
 impl File {
     /// Writes the whole buffer at `position`; both are multiples of [`BLOCK_BYTES`]. The buffer belongs to the
     /// operation until it completes, also when the future is dropped. Short writes are continued.
     pub async fn write_at(&self, buffer: AlignedBuffer, position: u64) -> io::Result<()> {
-        let _ = (buffer, position);
-        unreachable!("platform backend not landed")
+        assert!(position.is_multiple_of(BLOCK_BYTES as u64), "unaligned direct write");
+        match (&self.backend, buffer.backend) {
+            (FileBackend::Glommio(file), BufferBackend::Glommio(buffer)) => file.write_at(buffer, position).await,
+        }
     }
+
     /// Reads up to `length` bytes at any position; shorter only at the end of the file. Aligns internally; split
     /// into operations of at most 512 KiB.
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<bytes::Bytes> {
-        let _ = (position, length);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            FileBackend::Glommio(file) => file.read_at(position, length).await,
+        }
     }
+
     /// Makes the file's data (and its length) durable.
     pub async fn fdatasync(&self) -> io::Result<()> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            FileBackend::Glommio(file) => file.fdatasync().await,
+        }
     }
+
     /// Allocates space for the byte range without changing the length (`fallocate` KEEP_SIZE).
     pub async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
-        let _ = (position, length);
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            FileBackend::Glommio(file) => file.allocate(position, length).await,
+        }
     }
+
     /// Sets the exact length in bytes.
     pub async fn truncate(&self, length: u64) -> io::Result<()> {
-        let _ = length;
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            FileBackend::Glommio(file) => file.truncate(length).await,
+        }
     }
+
     /// The length in bytes.
     pub async fn length(&self) -> io::Result<u64> {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            FileBackend::Glommio(file) => file.length(),
+        }
     }
 }
 
 /// Memory aligned to [`BLOCK_BYTES`], a whole number of blocks long.
 pub struct AlignedBuffer {
-    _backend: (),
+    backend: BufferBackend,
+}
+
+enum BufferBackend {
+    Glommio(glommio::GlommioBuffer),
 }
 
 impl std::ops::Deref for AlignedBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        unreachable!("platform backend not landed")
+        match &self.backend {
+            BufferBackend::Glommio(buffer) => buffer.as_bytes(),
+        }
     }
 }
 
 impl std::ops::DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        unreachable!("platform backend not landed")
+        match &mut self.backend {
+            BufferBackend::Glommio(buffer) => buffer.as_bytes_mut(),
+        }
     }
 }

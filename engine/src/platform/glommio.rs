@@ -1,0 +1,398 @@
+//! The file half's glommio backend: a data directory on a real file system.
+//!
+//! Reads, writes and flushes go through the executor's rings; whatever may block otherwise (directory operations,
+//! allocation, truncation, `syncfs`) runs on the platform's blocking threads.
+//!
+//! Invariant: each operation is a task of its own that owns the open file and the buffer, so that neither goes away
+//! before the kernel is done, whatever happens to the future that asked.
+
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use glommio::io::{DmaFile, OpenOptions, ReadResult};
+use net::platform::Runtime;
+use net::platform::sync::oneshot;
+
+use super::{BLOCK_BYTES, DirectoryEntry, OpenMode, READ_BYTES_MAX};
+
+pub(super) use glommio::io::DmaBuffer as GlommioBuffer;
+
+/// Reads of one call that are in flight together.
+const READS_IN_FLIGHT: usize = 8;
+/// How long an open waits for a lock before it gives up. A dead process's requests end within seconds; a lock held
+/// longer belongs to a living one.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub(super) struct GlommioDisk {
+    runtime: Runtime,
+    root: Rc<PathBuf>,
+}
+
+/// A zeroed buffer of `length` bytes, a multiple of the block size.
+pub(super) fn allocate_buffer(length: usize) -> GlommioBuffer {
+    let mut buffer = glommio::allocate_dma_buffer(length);
+    buffer.as_bytes_mut().fill(0);
+    buffer
+}
+
+impl GlommioDisk {
+    pub(super) async fn open(runtime: &Runtime, root: &Path) -> io::Result<Self> {
+        let root = std::fs::canonicalize(root)?;
+        let disk = GlommioDisk { runtime: runtime.clone(), root: Rc::new(root) };
+        disk.probe_device().await?;
+        Ok(disk)
+    }
+
+    /// Opens a file with content before any other: glommio asks each device once, through the first file opened on
+    /// it, whether it can be polled, and takes a read of an empty file for a yes.
+    async fn probe_device(&self) -> io::Result<()> {
+        let path = self.root.join(format!(".probe-{:016x}", self.runtime.random_u64()));
+        let probe = path.clone();
+        self.runtime.run_blocking(move || std::fs::write(probe, [0; BLOCK_BYTES])).await?;
+        let opened = DmaFile::open(&path).await.map_err(to_io_error);
+        self.runtime.run_blocking(move || std::fs::remove_file(path)).await?;
+        opened?.close().await.map_err(to_io_error)
+    }
+
+    pub(super) async fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<GlommioFile> {
+        let path = self.path(path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::Read).create(mode == OpenMode::Create).mode(0o644);
+        let file = options.dma_open(path).await.map_err(to_io_error)?;
+        let file = GlommioFile { shared: Rc::new(file), runtime: self.runtime.clone() };
+        if mode != OpenMode::Read {
+            self.lock(&file).await?;
+        }
+        if mode == OpenMode::Create && file.length()? > 0 {
+            file.truncate(0).await?;
+        }
+        Ok(file)
+    }
+
+    async fn lock(&self, file: &GlommioFile) -> io::Result<()> {
+        let started = self.runtime.monotonic();
+        let mut pause = Duration::from_micros(500);
+        loop {
+            // SAFETY: flock takes no pointers; the descriptor is open as long as `file`.
+            if unsafe { libc::flock(file.shared.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            let waited = self.runtime.monotonic().saturating_sub(started);
+            if error.kind() != io::ErrorKind::WouldBlock || waited > LOCK_WAIT_MAX {
+                return Err(error);
+            }
+            self.runtime.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    pub(super) async fn create_directory(&self, path: &str) -> io::Result<()> {
+        let path = self.path(path);
+        self.runtime
+            .run_blocking(move || match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+                result => result,
+            })
+            .await
+    }
+
+    pub(super) async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.path(from), self.path(to));
+        self.runtime.run_blocking(move || std::fs::rename(from, to)).await
+    }
+
+    pub(super) async fn remove_file(&self, path: &str) -> io::Result<()> {
+        let path = self.path(path);
+        self.runtime.run_blocking(move || std::fs::remove_file(path)).await
+    }
+
+    pub(super) async fn remove_directory(&self, path: &str) -> io::Result<()> {
+        let path = self.path(path);
+        self.runtime.run_blocking(move || std::fs::remove_dir(path)).await
+    }
+
+    pub(super) async fn sync_directory(&self, path: &str) -> io::Result<()> {
+        let path = self.path(path);
+        self.runtime.run_blocking(move || sync_directory_now(&path)).await
+    }
+
+    pub(super) async fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
+        let path = self.path(path);
+        self.runtime.run_blocking(move || list_now(&path)).await
+    }
+
+    pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {
+        std::fs::exists(self.path(path))
+    }
+
+    pub(super) async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {
+        let path = self.path(path);
+        self.runtime
+            .run_blocking(move || {
+                let mut content = Vec::new();
+                std::fs::File::open(path)?.take(length_max as u64 + 1).read_to_end(&mut content)?;
+                if content.len() > length_max {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is longer than it may be"));
+                }
+                Ok(content)
+            })
+            .await
+    }
+
+    pub(super) async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = self.path(&format!("{path}.tmp"));
+        let path = self.path(path);
+        let content = content.to_vec();
+        self.runtime
+            .run_blocking(move || {
+                let mut file =
+                    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+                file.write_all(&content)?;
+                file.sync_all()?;
+                std::fs::rename(&temporary, &path)?;
+                sync_directory_now(path.parent().expect("a path below the data directory has a parent"))
+            })
+            .await
+    }
+
+    pub(super) async fn sync_filesystem(&self) -> io::Result<()> {
+        let root = self.root.to_path_buf();
+        self.runtime
+            .run_blocking(move || {
+                let directory = std::fs::File::open(root)?;
+                // SAFETY: syncfs takes no pointers; the descriptor is open as long as `directory`.
+                check(unsafe { libc::syncfs(directory.as_raw_fd()) })
+            })
+            .await
+    }
+
+    pub(super) async fn free_bytes(&self) -> io::Result<u64> {
+        let root = std::os::unix::ffi::OsStrExt::as_bytes(self.root.as_os_str());
+        let root = std::ffi::CString::new(root).map_err(io::Error::other)?;
+        self.runtime
+            .run_blocking(move || {
+                // SAFETY: statvfs is plain data for which all zeros is a valid value.
+                let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
+                // SAFETY: `root` ends with a zero byte and `status` is writable; both outlive the call.
+                check(unsafe { libc::statvfs(root.as_ptr(), &mut status) })?;
+                Ok(status.f_bavail * status.f_frsize)
+            })
+            .await
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        debug_assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path} leaves the root");
+        if path.is_empty() { self.root.to_path_buf() } else { self.root.join(path) }
+    }
+}
+
+fn sync_directory_now(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+fn list_now(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            result => result?,
+        };
+        let is_directory = metadata.is_dir();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        entries.push(DirectoryEntry { name, is_directory, length: if is_directory { 0 } else { metadata.len() } });
+    }
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(entries)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The operating system's error with its code, which glommio's own conversion would drop.
+fn to_io_error<T>(error: glommio::GlommioError<T>) -> io::Error {
+    match error {
+        glommio::GlommioError::IoError(source) | glommio::GlommioError::EnhancedIoError { source, .. } => source,
+        other => other.into(),
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct GlommioFile {
+    shared: Rc<DmaFile>,
+    runtime: Runtime,
+}
+
+impl GlommioFile {
+    pub(super) async fn write_at(&self, buffer: GlommioBuffer, position: u64) -> io::Result<()> {
+        let file = self.shared.clone();
+        self.start(async move { write_whole(&file, buffer, position).await }).await
+    }
+
+    pub(super) async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
+        let end = self.length()?.min(position.saturating_add(length as u64));
+        if position >= end {
+            return Ok(Bytes::new());
+        }
+        let mut content = Vec::with_capacity((end - position) as usize);
+        let mut in_flight = std::collections::VecDeque::new();
+        let mut next = position;
+        loop {
+            while next < end && in_flight.len() < READS_IN_FLIGHT {
+                let chunk_end = end.min(align_down(next) + READ_BYTES_MAX as u64);
+                in_flight.push_back((next, chunk_end, self.start_read(next, chunk_end)));
+                next = chunk_end;
+            }
+            let Some((from, to, reading)) = in_flight.pop_front() else { break };
+            for piece in reading.await? {
+                content.extend_from_slice(&piece);
+            }
+            let have = position + content.len() as u64;
+            // The first piece of a chunk begins at a block's start.
+            debug_assert!(have <= to && from <= to);
+            if have < to {
+                break; // The file was cut short meanwhile.
+            }
+        }
+        Ok(Bytes::from(content))
+    }
+
+    pub(super) async fn fdatasync(&self) -> io::Result<()> {
+        let file = self.shared.clone();
+        self.start(async move { file.fdatasync().await.map_err(to_io_error) }).await
+    }
+
+    pub(super) async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
+        let (position, length) = (to_signed(position)?, to_signed(length)?);
+        self.run_blocking(move |file| {
+            // SAFETY: fallocate takes no pointers; the descriptor is open during the call.
+            check(unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, position, length) })
+        })
+        .await
+    }
+
+    pub(super) async fn truncate(&self, length: u64) -> io::Result<()> {
+        let length = to_signed(length)?;
+        self.run_blocking(move |file| {
+            // SAFETY: ftruncate takes no pointers; the descriptor is open during the call.
+            check(unsafe { libc::ftruncate(file.as_raw_fd(), length) })
+        })
+        .await
+    }
+
+    pub(super) fn length(&self) -> io::Result<u64> {
+        // SAFETY: stat is plain data for which all zeros is a valid value.
+        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `status` is writable and outlives the call; the descriptor is open as long as this file.
+        check(unsafe { libc::fstat(self.shared.as_raw_fd(), &mut status) })?;
+        Ok(status.st_size as u64)
+    }
+
+    /// Starts reading `from..to` (not empty, at most `READ_BYTES_MAX` with its alignment).
+    fn start_read(&self, from: u64, to: u64) -> impl Future<Output = io::Result<Vec<ReadPiece>>> + use<> {
+        let file = self.shared.clone();
+        self.start(async move { read_whole(&file, from, to).await })
+    }
+
+    /// Runs an operation, which owns the open file, as a task of its own; the future only waits for its result.
+    fn start<T: 'static, F: Future<Output = io::Result<T>> + 'static>(
+        &self,
+        operation: F,
+    ) -> impl Future<Output = io::Result<T>> + use<T, F> {
+        let (sender, receiver) = oneshot::channel();
+        let guard = self.runtime.begin_operation();
+        glommio::spawn_local(async move {
+            let result = operation.await;
+            drop(guard);
+            drop(sender.send(result));
+        })
+        .detach();
+        async move { receiver.await.expect("an operation's task runs to its end") }
+    }
+
+    /// Runs `work` on a blocking thread with a descriptor of its own for the same open file.
+    async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(OwnedFd) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        // SAFETY: the descriptor is open as long as this file, which outlives the borrow.
+        let copy = unsafe { BorrowedFd::borrow_raw(self.shared.as_raw_fd()) }.try_clone_to_owned()?;
+        self.runtime.run_blocking(move || work(copy)).await
+    }
+}
+
+fn to_signed(value: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
+}
+
+fn align_down(position: u64) -> u64 {
+    position - position % BLOCK_BYTES as u64
+}
+
+async fn write_whole(file: &DmaFile, buffer: GlommioBuffer, position: u64) -> io::Result<()> {
+    let mut buffer = Rc::new(buffer);
+    let mut position = position;
+    let mut without_progress = 0;
+    loop {
+        let length = buffer.len();
+        let written = file.write_rc_at(buffer.clone(), position).await.map_err(to_io_error)?;
+        if written == length {
+            return Ok(());
+        }
+        // What follows must be aligned again; the bytes before it are written twice.
+        let done = written - written % BLOCK_BYTES;
+        if done == 0 {
+            // The next try says why, if there is a reason.
+            without_progress += 1;
+            if without_progress > 3 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            continue;
+        }
+        let mut rest = allocate_buffer(length - done);
+        rest.as_bytes_mut().copy_from_slice(&buffer.as_bytes()[done..]);
+        buffer = Rc::new(rest);
+        position += done as u64;
+    }
+}
+
+/// Bytes of one completed read that belong to the range asked for.
+struct ReadPiece {
+    result: ReadResult,
+    skip: usize,
+    end: usize,
+}
+
+impl std::ops::Deref for ReadPiece {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.result[self.skip..self.end]
+    }
+}
+
+async fn read_whole(file: &DmaFile, from: u64, to: u64) -> io::Result<Vec<ReadPiece>> {
+    let mut pieces = Vec::with_capacity(1);
+    let mut next = from;
+    while next < to {
+        let start = align_down(next);
+        let length = (to - start).next_multiple_of(BLOCK_BYTES as u64) as usize;
+        let result = file.read_at_aligned(start, length).await.map_err(to_io_error)?;
+        let skip = (next - start) as usize;
+        let end = result.len().min((to - start) as usize);
+        if end <= skip {
+            break;
+        }
+        next = start + end as u64;
+        pieces.push(ReadPiece { result, skip, end });
+    }
+    Ok(pieces)
+}
