@@ -7,3 +7,4 @@
 pub mod messages;
 pub mod platform;
 pub mod wire;
+pub mod records;
