@@ -37,13 +37,20 @@ impl AlterOperation {
 
 /// Checks one value, wherever it comes from, and returns it as Kafka prints it.
 pub(crate) fn accept(scope: Scope, name: &str, value: &str) -> Result<String, ConfigError> {
-    let Some(setting) = lookup(name, scope) else { return Err(unknown(scope, name)) };
+    let Some(setting) = lookup(name, scope) else {
+        return Err(unknown(scope, name));
+    };
     setting.accept(value).map_err(|problem| {
         let kind = match (scope, &problem) {
-            (Scope::Broker, _) | (Scope::ClientMetrics, Problem::Range(_)) => ConfigErrorKind::InvalidRequest,
+            (Scope::Broker, _) | (Scope::ClientMetrics, Problem::Range(_)) => {
+                ConfigErrorKind::InvalidRequest
+            }
             _ => ConfigErrorKind::InvalidConfig,
         };
-        ConfigError { kind, message: problem.message().to_owned() }
+        ConfigError {
+            kind,
+            message: problem.message().to_owned(),
+        }
     })
 }
 
@@ -51,9 +58,13 @@ fn unknown(scope: Scope, name: &str) -> ConfigError {
     match scope {
         Scope::Topic => ConfigError::config(format!("Unknown topic config name: {name}")),
         Scope::Group => ConfigError::config(format!("Unknown group config name: {name}")),
-        Scope::ClientMetrics => ConfigError::request(format!("Unknown client metrics configuration: {name}")),
+        Scope::ClientMetrics => {
+            ConfigError::request(format!("Unknown client metrics configuration: {name}"))
+        }
         Scope::Broker => {
-            let hint = suggestion(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let hint = suggestion(name)
+                .map(|near| format!("; did you mean {near}?"))
+                .unwrap_or_default();
             ConfigError::request(format!("Unknown broker config name: {name}{hint}"))
         }
     }
@@ -62,12 +73,16 @@ fn unknown(scope: Scope, name: &str) -> ConfigError {
 /// Whether a resource may be given this value at run time; `None` is the null value.
 pub fn validate(resource: Resource, name: &str, value: Option<&str>) -> Result<(), ConfigError> {
     let Some(value) = value else {
-        return Err(ConfigError::request(format!("Null value not supported for : {name}")));
+        return Err(ConfigError::request(format!(
+            "Null value not supported for : {name}"
+        )));
     };
     let is_broker = matches!(resource, Resource::Broker | Resource::BrokerDefault);
     if is_broker && let Some(setting) = lookup(name, Scope::Broker) {
         if setting.dynamic == Dynamic::ReadOnly {
-            return Err(ConfigError::request(format!("Cannot update these configs dynamically: [{name}]")));
+            return Err(ConfigError::request(format!(
+                "Cannot update these configs dynamically: [{name}]"
+            )));
         }
         if setting.dynamic == Dynamic::PerBroker && resource == Resource::BrokerDefault {
             return Err(ConfigError::request(format!(
@@ -78,7 +93,9 @@ pub fn validate(resource: Resource, name: &str, value: Option<&str>) -> Result<(
     accept(resource.scope(), name, value)?;
     if resource == Resource::Broker && name == "min.insync.replicas" {
         // KIP-966: with eligible leader replicas only the cluster's value counts.
-        return Err(ConfigError::config("Broker-level min.insync.replicas cannot be altered while ELR is enabled."));
+        return Err(ConfigError::config(
+            "Broker-level min.insync.replicas cannot be altered while ELR is enabled.",
+        ));
     }
     Ok(())
 }
@@ -96,7 +113,9 @@ pub fn apply_incremental(
     let mut altered = current.clone();
     for &(name, operation, value) in operations {
         if operation != AlterOperation::Delete && value.is_none() {
-            return Err(ConfigError::request(format!("Null value not supported for : {name}")));
+            return Err(ConfigError::request(format!(
+                "Null value not supported for : {name}"
+            )));
         }
         let value = value.unwrap_or_default();
         match operation {
@@ -135,10 +154,18 @@ fn change_list(
 ) -> Result<String, ConfigError> {
     let setting = lookup(name, scope);
     if setting.is_none_or(|setting| setting.kind != Kind::List) {
-        let verb = if operation == AlterOperation::Append { "APPEND" } else { "SUBTRACT" };
-        return Err(ConfigError::config(format!("Can't {verb} to key {name} because its type is not LIST.")));
+        let verb = if operation == AlterOperation::Append {
+            "APPEND"
+        } else {
+            "SUBTRACT"
+        };
+        return Err(ConfigError::config(format!(
+            "Can't {verb} to key {name} because its type is not LIST."
+        )));
     }
-    let default = setting.and_then(|setting| setting.default).unwrap_or_default();
+    let default = setting
+        .and_then(|setting| setting.default)
+        .unwrap_or_default();
     let mut parts = split_list(values.get(name).map_or(default, String::as_str));
     for part in split_list(value) {
         if operation == AlterOperation::Subtract {

@@ -61,7 +61,9 @@ impl Layers {
         if let Some(value) = self.dynamic_default.get(name) {
             return Some((value, ConfigSource::DynamicDefaultBroker));
         }
-        self.stated.get(name).map(|(value, _)| (value.as_str(), ConfigSource::StaticBroker))
+        self.stated
+            .get(name)
+            .map(|(value, _)| (value.as_str(), ConfigSource::StaticBroker))
     }
 
     /// The value in force: given, or the default; `None` is Kafka's null.
@@ -195,15 +197,22 @@ pub struct BrokerConfig {
 
 impl Default for BrokerConfig {
     fn default() -> BrokerConfig {
-        BrokerConfig::new(Layers::default()).expect("the built-in defaults are a valid configuration")
+        BrokerConfig::new(Layers::default())
+            .expect("the built-in defaults are a valid configuration")
     }
 }
 
 impl BrokerConfig {
     /// A configuration of these values alone, for tests and tools; same checks as `load`.
     pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<BrokerConfig, ConfigError> {
-        let sets = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let sources = crate::load::Sources { sets, ..Default::default() };
+        let sets = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let sources = crate::load::Sources {
+            sets,
+            ..Default::default()
+        };
         Ok(crate::load::load(sources)?.0)
     }
 
@@ -212,8 +221,13 @@ impl BrokerConfig {
         settle_node_id(&mut layers)?;
         let (listeners, advertised_listeners) = listeners::of(&layers)?;
         let topic_defaults = TopicConfig::of(&layers, &BTreeMap::new())?;
-        let config =
-            BrokerConfig { typed: Typed::of(&layers), layers, listeners, advertised_listeners, topic_defaults };
+        let config = BrokerConfig {
+            typed: Typed::of(&layers),
+            layers,
+            listeners,
+            advertised_listeners,
+            topic_defaults,
+        };
         check_roles(&config)?;
         config.log_dir()?;
         Ok(config)
@@ -244,12 +258,19 @@ impl BrokerConfig {
     /// Where the value in force comes from; `None` for unknown settings.
     pub fn source(&self, name: &str) -> Option<ConfigSource> {
         lookup(name, Scope::Broker)?;
-        Some(self.layers.given(name).map_or(ConfigSource::Default, |(_, source)| source))
+        Some(
+            self.layers
+                .given(name)
+                .map_or(ConfigSource::Default, |(_, source)| source),
+        )
     }
 
     /// Where a value given at start was given, in words: `--set`, a file's name, `profile dev`.
     pub fn origin(&self, name: &str) -> Option<&str> {
-        self.layers.stated.get(name).map(|(_, origin)| origin.as_str())
+        self.layers
+            .stated
+            .get(name)
+            .map(|(_, origin)| origin.as_str())
     }
 
     /// What to open, controller listeners left out; never empty.
@@ -264,12 +285,16 @@ impl BrokerConfig {
 
     /// The data directory.
     pub fn data_directory(&self) -> PathBuf {
-        self.log_dir().expect("checked when the configuration was made").into()
+        self.log_dir()
+            .expect("checked when the configuration was made")
+            .into()
     }
 
     /// Number of shards, if it is not to be the number of cores.
     pub fn shards(&self) -> Option<usize> {
-        self.typed.shard_count_wanted.and_then(|count| usize::try_from(count).ok())
+        self.typed
+            .shard_count_wanted
+            .and_then(|count| usize::try_from(count).ok())
     }
 
     /// When a record is acknowledged.
@@ -286,10 +311,19 @@ impl BrokerConfig {
     }
 
     fn log_dir(&self) -> Result<String, ConfigError> {
-        let given = |name| self.layers.given(name).map(|(value, _)| value.trim()).filter(|value| !value.is_empty());
-        let path = given("log.dirs").or_else(|| given("log.dir")).unwrap_or_else(|| {
-            lookup("log.dir", Scope::Broker).and_then(|setting| setting.default).expect("log.dir has a default")
-        });
+        let given = |name| {
+            self.layers
+                .given(name)
+                .map(|(value, _)| value.trim())
+                .filter(|value| !value.is_empty())
+        };
+        let path = given("log.dirs")
+            .or_else(|| given("log.dir"))
+            .unwrap_or_else(|| {
+                lookup("log.dir", Scope::Broker)
+                    .and_then(|setting| setting.default)
+                    .expect("log.dir has a default")
+            });
         if path.contains(',') {
             return Err(ConfigError::config(format!(
                 "log.dirs = {path}: Tidelog has exactly one data directory; name one"
@@ -301,11 +335,19 @@ impl BrokerConfig {
 
 /// `broker.id` is the older name of `node.id`; Kafka shows both.
 fn settle_node_id(layers: &mut Layers) -> Result<(), ConfigError> {
-    let number = |name: &str| layers.stated.get(name).filter(|(value, _)| value != "-1").cloned();
+    let number = |name: &str| {
+        layers
+            .stated
+            .get(name)
+            .filter(|(value, _)| value != "-1")
+            .cloned()
+    };
     match (number("node.id"), number("broker.id")) {
-        (Some((node, _)), Some((broker, _))) if node != broker => Err(ConfigError::config(format!(
-            "node.id = {node} and broker.id = {broker} are two names of one number; set only node.id"
-        ))),
+        (Some((node, _)), Some((broker, _))) if node != broker => {
+            Err(ConfigError::config(format!(
+                "node.id = {node} and broker.id = {broker} are two names of one number; set only node.id"
+            )))
+        }
         (None, Some(broker)) => {
             layers.stated.insert("node.id".to_owned(), broker);
             Ok(())
@@ -330,7 +372,10 @@ fn check_roles(config: &BrokerConfig) -> Result<(), ConfigError> {
              remove it or set it to broker,controller"
         )));
     }
-    for name in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
+    for name in [
+        "controller.quorum.voters",
+        "controller.quorum.bootstrap.servers",
+    ] {
         let members = crate::setting::split_list(config.value(name).unwrap_or_default());
         if members.len() > 1 {
             return Err(ConfigError::config(format!(
@@ -339,7 +384,9 @@ fn check_roles(config: &BrokerConfig) -> Result<(), ConfigError> {
             )));
         }
     }
-    let voter = config.value("controller.quorum.voters").and_then(|voters| voters.split_once('@'));
+    let voter = config
+        .value("controller.quorum.voters")
+        .and_then(|voters| voters.split_once('@'));
     if let Some((id, _)) = voter
         && id.trim().parse() != Ok(config.node_id())
     {

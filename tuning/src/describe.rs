@@ -79,16 +79,22 @@ pub fn describe(
     settings()
         .iter()
         .filter(|setting| setting.scope == resource.scope() && !setting.hidden)
-        .filter(|setting| filter.is_none_or(|names| names.is_empty() || names.contains(&setting.name)))
-        .filter(|setting| resource != Resource::BrokerDefault || layers.dynamic_default.contains_key(setting.name))
+        .filter(|setting| {
+            filter.is_none_or(|names| names.is_empty() || names.contains(&setting.name))
+        })
+        .filter(|setting| {
+            resource != Resource::BrokerDefault || layers.dynamic_default.contains_key(setting.name)
+        })
         .map(|setting| match resource {
             Resource::Topic => of_child(setting, ConfigSource::Topic, overrides, layers),
             Resource::Group => of_child(setting, ConfigSource::Group, overrides, layers),
-            Resource::ClientMetrics => of_child(setting, ConfigSource::ClientMetrics, overrides, layers),
-            Resource::Broker => of_broker(setting, layers, |_| true),
-            Resource::BrokerDefault => {
-                of_broker(setting, layers, |source| source == ConfigSource::DynamicDefaultBroker)
+            Resource::ClientMetrics => {
+                of_child(setting, ConfigSource::ClientMetrics, overrides, layers)
             }
+            Resource::Broker => of_broker(setting, layers, |_| true),
+            Resource::BrokerDefault => of_broker(setting, layers, |source| {
+                source == ConfigSource::DynamicDefaultBroker
+            }),
         })
         .collect()
 }
@@ -103,16 +109,28 @@ fn of_child(
     let value = value_in_force(setting, layers, overrides);
     let mut synonyms = Vec::new();
     if overrides.contains_key(setting.name) {
-        synonyms.push(ConfigSynonym { name: setting.name.to_owned(), value: value.clone(), source: own_source });
+        synonyms.push(ConfigSynonym {
+            name: setting.name.to_owned(),
+            value: value.clone(),
+            source: own_source,
+        });
     }
-    let names: Vec<&'static str> =
-        setting.synonyms.iter().filter(|synonym| synonym.described).map(|synonym| synonym.name).collect();
+    let names: Vec<&'static str> = setting
+        .synonyms
+        .iter()
+        .filter(|synonym| synonym.described)
+        .map(|synonym| synonym.name)
+        .collect();
     if !names.is_empty() {
         synonyms.extend(broker_chain(&names, names[0], layers));
     } else if setting.scope == Scope::Group {
         // Kafka lists a group's setting without a broker setting as its own synonym.
         let source = ConfigSource::Default;
-        synonyms.push(ConfigSynonym { name: setting.name.to_owned(), value: setting.default_value(), source });
+        synonyms.push(ConfigSynonym {
+            name: setting.name.to_owned(),
+            value: setting.default_value(),
+            source,
+        });
     }
     entry(setting, value, false, synonyms)
 }
@@ -130,7 +148,12 @@ fn of_broker(
         _ => layers.value(setting.name).map(str::to_owned),
     };
     let value = raw.and_then(|raw| setting.parse(&raw).ok());
-    entry(setting, value, setting.dynamic == Dynamic::ReadOnly, synonyms)
+    entry(
+        setting,
+        value,
+        setting.dynamic == Dynamic::ReadOnly,
+        synonyms,
+    )
 }
 
 fn entry(
@@ -145,7 +168,9 @@ fn entry(
     DescribedConfig {
         name: setting.name,
         value: value.filter(|_| !setting.sensitive),
-        source: synonyms.first().map_or(ConfigSource::Default, |synonym| synonym.source),
+        source: synonyms
+            .first()
+            .map_or(ConfigSource::Default, |synonym| synonym.source),
         read_only,
         sensitive: setting.sensitive,
         kind: setting.kind,
@@ -167,7 +192,11 @@ fn broker_chain(names: &[&'static str], primary: &str, layers: &Layers) -> Vec<C
         (&layers.dynamic_default, ConfigSource::DynamicDefaultBroker),
     ];
     for (layer, source) in dynamic {
-        chain.extend(names.iter().filter_map(|name| Some(synonym(name, layer.get(*name)?, source))));
+        chain.extend(
+            names
+                .iter()
+                .filter_map(|name| Some(synonym(name, layer.get(*name)?, source))),
+        );
     }
     for name in names {
         if let Some((value, _)) = layers.stated.get(*name) {
@@ -179,6 +208,9 @@ fn broker_chain(names: &[&'static str], primary: &str, layers: &Layers) -> Vec<C
             chain.push(synonym(name, &default, ConfigSource::Default));
         }
     }
-    let start = chain.iter().position(|synonym| synonym.name == primary).unwrap_or(chain.len());
+    let start = chain
+        .iter()
+        .position(|synonym| synonym.name == primary)
+        .unwrap_or(chain.len());
     chain.split_off(start)
 }

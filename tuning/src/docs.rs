@@ -75,7 +75,9 @@ fn support(support: Support) -> String {
         Support::Inert { reason } => format!("no effect: {reason}"),
         Support::Pending { reason } => format!("no effect yet: {reason}"),
         Support::Refused { why, allowed: [] } => format!("only the default: {why}"),
-        Support::Refused { why, allowed } => format!("only the default or {}: {why}", allowed.join(", ")),
+        Support::Refused { why, allowed } => {
+            format!("only the default or {}: {why}", allowed.join(", "))
+        }
     }
 }
 
@@ -87,7 +89,11 @@ mod tests {
     fn every_setting_has_a_line_with_as_many_cells_as_the_head() {
         let text = markdown();
         for setting in settings() {
-            assert!(text.contains(&format!("| `{}`", setting.name)), "{}", setting.name);
+            assert!(
+                text.contains(&format!("| `{}`", setting.name)),
+                "{}",
+                setting.name
+            );
         }
         let rows = text.lines().filter(|line| line.starts_with('|'));
         assert!(rows.clone().count() > settings().len());

@@ -4,10 +4,20 @@ use crate::setting::Scope;
 use crate::table::lookup;
 
 /// Variables that belong to Kafka's scripts and tools; `JMX_` stands for all that begin so.
-const TOOLS: &[&str] = &["LIBS", "OPTS", "HEAP_OPTS", "LOG4J_OPTS", "HOME", "PATH", "SCHEMAS"];
+const TOOLS: &[&str] = &[
+    "LIBS",
+    "OPTS",
+    "HEAP_OPTS",
+    "LOG4J_OPTS",
+    "HOME",
+    "PATH",
+    "SCHEMAS",
+];
 
 /// The settings found, as (variable, name, value), and the `KAFKA_*` variables that name none; both sorted.
-pub(crate) fn settings(environment: &[(String, String)]) -> (Vec<(String, String, String)>, Vec<String>) {
+pub(crate) fn settings(
+    environment: &[(String, String)],
+) -> (Vec<(String, String, String)>, Vec<String>) {
     let mut found = Vec::new();
     let mut unknown = Vec::new();
     for (variable, value) in environment {
@@ -62,6 +72,9 @@ mod tests {
         assert_eq!(setting_name("LOG_RETENTION_MS"), "log.retention.ms");
         assert_eq!(setting_name("A__B_C___D"), "a_b.c-d");
         let scram = "LISTENER_NAME_SASL_SCRAM___SHA___256_SASL_JAAS_CONFIG";
-        assert_eq!(setting_name(scram), "listener.name.sasl.scram-sha-256.sasl.jaas.config");
+        assert_eq!(
+            setting_name(scram),
+            "listener.name.sasl.scram-sha-256.sasl.jaas.config"
+        );
     }
 }

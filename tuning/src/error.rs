@@ -24,11 +24,17 @@ pub struct ConfigError {
 impl ConfigError {
     /// An INVALID_CONFIG.
     pub fn config(message: impl Into<String>) -> ConfigError {
-        ConfigError { kind: ConfigErrorKind::InvalidConfig, message: message.into() }
+        ConfigError {
+            kind: ConfigErrorKind::InvalidConfig,
+            message: message.into(),
+        }
     }
 
     /// An INVALID_REQUEST.
     pub fn request(message: impl Into<String>) -> ConfigError {
-        ConfigError { kind: ConfigErrorKind::InvalidRequest, message: message.into() }
+        ConfigError {
+            kind: ConfigErrorKind::InvalidRequest,
+            message: message.into(),
+        }
     }
 }

@@ -22,11 +22,17 @@ pub struct Listener {
 impl Listener {
     /// Whether other machines cannot reach it.
     pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        self.host == "localhost"
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     }
 
     fn is_unspecified(&self) -> bool {
-        self.host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+        self.host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_unspecified())
     }
 }
 
@@ -41,24 +47,42 @@ fn parse(setting: &str, text: &str) -> Result<Listener, ConfigError> {
     let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
     let port = port.parse().map_err(|_| bad())?;
     let is_bracketed = host.starts_with('[') && host.ends_with(']');
-    let host = if is_bracketed { &host[1..host.len() - 1] } else { host };
+    let host = if is_bracketed {
+        &host[1..host.len() - 1]
+    } else {
+        host
+    };
     let is_name = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     };
     if !is_name(name) || host.contains(['/', '[', ']']) || (host.contains(':') && !is_bracketed) {
         return Err(bad());
     }
     let host = if host.is_empty() { "0.0.0.0" } else { host };
-    Ok(Listener { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
+    Ok(Listener {
+        name: name.to_ascii_uppercase(),
+        host: host.to_owned(),
+        port,
+    })
 }
 
 /// Parses a list of listeners whose names all differ.
 fn parse_all(setting: &str, text: &str) -> Result<Vec<Listener>, ConfigError> {
-    let listeners: Vec<Listener> =
-        split_list(text).into_iter().map(|part| parse(setting, part)).collect::<Result<_, _>>()?;
-    let names: BTreeSet<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let listeners: Vec<Listener> = split_list(text)
+        .into_iter()
+        .map(|part| parse(setting, part))
+        .collect::<Result<_, _>>()?;
+    let names: BTreeSet<&str> = listeners
+        .iter()
+        .map(|listener| listener.name.as_str())
+        .collect();
     if names.len() != listeners.len() {
-        return Err(ConfigError::config(format!("{setting}: each listener must have a different name")));
+        return Err(ConfigError::config(format!(
+            "{setting}: each listener must have a different name"
+        )));
     }
     Ok(listeners)
 }
@@ -67,19 +91,28 @@ fn parse_all(setting: &str, text: &str) -> Result<Vec<Listener>, ConfigError> {
 fn protocol(map: &str, name: &str) -> Result<String, ConfigError> {
     for pair in split_list(map) {
         let (listener, protocol) = pair.split_once(':').ok_or_else(|| {
-            ConfigError::config(format!("listener.security.protocol.map: `{pair}` is not of the form NAME:PROTOCOL"))
+            ConfigError::config(format!(
+                "listener.security.protocol.map: `{pair}` is not of the form NAME:PROTOCOL"
+            ))
         })?;
         if listener.trim().eq_ignore_ascii_case(name) {
             return Ok(protocol.trim().to_ascii_uppercase());
         }
     }
-    Err(ConfigError::config(format!("listener.security.protocol.map has no entry for the listener {name}")))
+    Err(ConfigError::config(format!(
+        "listener.security.protocol.map has no entry for the listener {name}"
+    )))
 }
 
 /// Names of listeners that belong to the controller quorum; those are not opened.
 fn controller_names(layers: &Layers) -> BTreeSet<String> {
-    let names = layers.value("controller.listener.names").unwrap_or_default();
-    split_list(names).into_iter().map(str::to_ascii_uppercase).collect()
+    let names = layers
+        .value("controller.listener.names")
+        .unwrap_or_default();
+    split_list(names)
+        .into_iter()
+        .map(str::to_ascii_uppercase)
+        .collect()
 }
 
 /// What to open and what to tell clients.
@@ -88,10 +121,16 @@ pub(crate) fn of(layers: &Layers) -> Result<(Vec<Listener>, Vec<Listener>), Conf
     let mut listeners = parse_all("listeners", layers.value("listeners").unwrap_or_default())?;
     listeners.retain(|listener| !controllers.contains(&listener.name));
     if listeners.is_empty() {
-        return Err(ConfigError::config("listeners: there must be at least one listener for clients"));
+        return Err(ConfigError::config(
+            "listeners: there must be at least one listener for clients",
+        ));
     }
-    let map = layers.value("listener.security.protocol.map").unwrap_or_default();
-    let insecure = layers.value("insecure").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let map = layers
+        .value("listener.security.protocol.map")
+        .unwrap_or_default();
+    let insecure = layers
+        .value("insecure")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
     for (index, listener) in listeners.iter().enumerate() {
         let protocol = protocol(map, &listener.name)?;
         if protocol != "PLAINTEXT" {
@@ -107,7 +146,9 @@ pub(crate) fn of(layers: &Layers) -> Result<(Vec<Listener>, Vec<Listener>), Conf
                 listener.name, listener.host, listener.port
             )));
         }
-        let clash = |other: &Listener| other.port == listener.port && other.host == listener.host && other.port != 0;
+        let clash = |other: &Listener| {
+            other.port == listener.port && other.host == listener.host && other.port != 0
+        };
         if listeners[..index].iter().any(clash) {
             return Err(ConfigError::config(format!(
                 "listeners: {}:{} appears twice",
@@ -125,7 +166,10 @@ fn advertised(
     listeners: &[Listener],
     controllers: &BTreeSet<String>,
 ) -> Result<Vec<Listener>, ConfigError> {
-    let mut advertised = match layers.value("advertised.listeners").filter(|text| !text.trim().is_empty()) {
+    let mut advertised = match layers
+        .value("advertised.listeners")
+        .filter(|text| !text.trim().is_empty())
+    {
         Some(text) => parse_all("advertised.listeners", text)?,
         None => listeners.to_vec(),
     };
@@ -138,7 +182,10 @@ fn advertised(
     }
     let mut ordered = Vec::with_capacity(listeners.len());
     for listener in listeners {
-        let Some(index) = advertised.iter().position(|other| other.name == listener.name) else {
+        let Some(index) = advertised
+            .iter()
+            .position(|other| other.name == listener.name)
+        else {
             return Err(ConfigError::config(format!(
                 "advertised.listeners has no address for the listener {}",
                 listener.name
@@ -156,9 +203,16 @@ fn advertised(
 }
 
 fn check_inter_broker(layers: &Layers, listeners: &[Listener]) -> Result<(), ConfigError> {
-    let Some(name) = layers.value("inter.broker.listener.name") else { return Ok(()) };
-    if listeners.iter().any(|listener| listener.name.eq_ignore_ascii_case(name.trim())) {
+    let Some(name) = layers.value("inter.broker.listener.name") else {
+        return Ok(());
+    };
+    if listeners
+        .iter()
+        .any(|listener| listener.name.eq_ignore_ascii_case(name.trim()))
+    {
         return Ok(());
     }
-    Err(ConfigError::config(format!("inter.broker.listener.name = {name} is not among listeners")))
+    Err(ConfigError::config(format!(
+        "inter.broker.listener.name = {name} is not among listeners"
+    )))
 }

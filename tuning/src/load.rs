@@ -63,20 +63,30 @@ pub fn load(sources: Sources) -> Result<(BrokerConfig, Vec<Warning>), ConfigErro
     let mut warnings = Vec::new();
     if let Some(profile) = &sources.profile {
         let text = profiles::text(profile)?;
-        put_all(&mut layers, toml_file::parse(&format!("profile {profile}"), text)?, &format!("profile {profile}"))?;
+        put_all(
+            &mut layers,
+            toml_file::parse(&format!("profile {profile}"), text)?,
+            &format!("profile {profile}"),
+        )?;
     }
     if let Some(file) = &sources.properties {
         put_all(&mut layers, properties::parse(&file.text), &file.name)?;
     }
     if let Some(file) = &sources.toml {
-        put_all(&mut layers, toml_file::parse(&file.name, &file.text)?, &file.name)?;
+        put_all(
+            &mut layers,
+            toml_file::parse(&file.name, &file.text)?,
+            &file.name,
+        )?;
     }
     let (settings, unknown) = environment::settings(&sources.environment);
     for (variable, name, value) in settings {
         put(&mut layers, &name, &value, &variable)?;
     }
     let unknown = unknown.into_iter();
-    warnings.extend(unknown.map(|variable| Warning(format!("{variable} names no setting and is ignored"))));
+    warnings.extend(
+        unknown.map(|variable| Warning(format!("{variable} names no setting and is ignored"))),
+    );
     put_all(&mut layers, sources.sets, "--set")?;
 
     let config = BrokerConfig::new(layers)?;
@@ -84,18 +94,30 @@ pub fn load(sources: Sources) -> Result<(BrokerConfig, Vec<Warning>), ConfigErro
     Ok((config, warnings))
 }
 
-fn put_all(layers: &mut Layers, values: Vec<(String, String)>, origin: &str) -> Result<(), ConfigError> {
-    values.into_iter().try_for_each(|(name, value)| put(layers, &name, &value, origin))
+fn put_all(
+    layers: &mut Layers,
+    values: Vec<(String, String)>,
+    origin: &str,
+) -> Result<(), ConfigError> {
+    values
+        .into_iter()
+        .try_for_each(|(name, value)| put(layers, &name, &value, origin))
 }
 
 fn put(layers: &mut Layers, name: &str, value: &str, origin: &str) -> Result<(), ConfigError> {
     if lookup(name, Scope::Broker).is_none() {
-        let hint = suggestion(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        return Err(ConfigError::config(format!("{origin}: unknown setting {name}{hint}")));
+        let hint = suggestion(name)
+            .map(|near| format!("; did you mean {near}?"))
+            .unwrap_or_default();
+        return Err(ConfigError::config(format!(
+            "{origin}: unknown setting {name}{hint}"
+        )));
     }
     let accepted = accept(Scope::Broker, name, value)
         .map_err(|error| ConfigError::config(format!("{origin}: {}", error.message)))?;
-    layers.stated.insert(name.to_owned(), (accepted, origin.to_owned()));
+    layers
+        .stated
+        .insert(name.to_owned(), (accepted, origin.to_owned()));
     Ok(())
 }
 
@@ -104,13 +126,22 @@ fn concerns(config: &BrokerConfig) -> Vec<String> {
     let mut concerns = Vec::new();
     for (name, (value, origin)) in &config.layers.stated {
         let setting = lookup(name, Scope::Broker).expect("only known settings are stated");
-        concerns.extend(setting.shortfall(value).map(|text| format!("{origin}: {text}")));
+        concerns.extend(
+            setting
+                .shortfall(value)
+                .map(|text| format!("{origin}: {text}")),
+        );
     }
     let opened = config.listeners();
     for text in split_list(config.value("listeners").unwrap_or_default()) {
         let name = text.split_once("://").map_or(text, |(name, _)| name);
-        if !opened.iter().any(|listener| listener.name.eq_ignore_ascii_case(name)) {
-            concerns.push(format!("the listener {name} is for the controller quorum and is not opened"));
+        if !opened
+            .iter()
+            .any(|listener| listener.name.eq_ignore_ascii_case(name))
+        {
+            concerns.push(format!(
+                "the listener {name} is for the controller quorum and is not opened"
+            ));
         }
     }
     for listener in opened.iter().filter(|listener| !listener.is_loopback()) {
@@ -120,7 +151,9 @@ fn concerns(config: &BrokerConfig) -> Vec<String> {
         ));
     }
     if config.durability() == Durability::Os {
-        concerns.push("durability = os: a power cut or kernel crash loses acknowledged records".to_owned());
+        concerns.push(
+            "durability = os: a power cut or kernel crash loses acknowledged records".to_owned(),
+        );
         for name in ["log.flush.interval.messages", "log.flush.interval.ms"] {
             if config.origin(name).is_some() {
                 concerns.push(format!("{name} has no effect with durability = os"));

@@ -16,5 +16,8 @@ pub(crate) fn text(name: &str) -> Result<&'static str, ConfigError> {
         return Ok(text);
     }
     let names: Vec<&str> = PROFILES.iter().map(|(profile, _)| *profile).collect();
-    Err(ConfigError::config(format!("unknown profile {name}; there are {}", names.join(", "))))
+    Err(ConfigError::config(format!(
+        "unknown profile {name}; there are {}",
+        names.join(", ")
+    )))
 }

@@ -31,13 +31,17 @@ fn ends_in_continuation(line: &str) -> bool {
 fn split(line: &str) -> (String, String) {
     let mut is_escaped = false;
     let end = line.find(|letter| {
-        let is_separator = !is_escaped && (letter == '=' || letter == ':' || BLANKS.contains(&letter));
+        let is_separator =
+            !is_escaped && (letter == '=' || letter == ':' || BLANKS.contains(&letter));
         is_escaped = !is_escaped && letter == '\\';
         is_separator
     });
     let (key, rest) = line.split_at(end.unwrap_or(line.len()));
     let rest = rest.trim_start_matches(BLANKS);
-    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(BLANKS);
+    let value = rest
+        .strip_prefix(['=', ':'])
+        .unwrap_or(rest)
+        .trim_start_matches(BLANKS);
     (unescape(key), unescape(value))
 }
 
@@ -95,12 +99,21 @@ mod tests {
             ("last", "open"),
         ];
         let parsed = parse(text);
-        let parsed: Vec<(&str, &str)> = parsed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let parsed: Vec<(&str, &str)> = parsed
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         assert_eq!(parsed, expected);
     }
 
     #[test]
     fn a_comment_sign_inside_a_continued_value_is_part_of_it() {
-        assert_eq!(parse("a=1,\\\n#2\r\nb=2"), [("a".to_owned(), "1,#2".to_owned()), ("b".to_owned(), "2".to_owned())]);
+        assert_eq!(
+            parse("a=1,\\\n#2\r\nb=2"),
+            [
+                ("a".to_owned(), "1,#2".to_owned()),
+                ("b".to_owned(), "2".to_owned())
+            ]
+        );
     }
 }

@@ -208,11 +208,23 @@ impl Setting {
                 let text = "Expected value to be either true or false";
                 return Err(Problem::Type(self.invalid(raw, text)));
             }
-            Kind::Int => trimmed.parse::<i32>().map_err(|_| Problem::Type(not_a_number()))?.to_string(),
-            Kind::Short => trimmed.parse::<i16>().map_err(|_| Problem::Type(not_a_number()))?.to_string(),
-            Kind::Long => trimmed.parse::<i64>().map_err(|_| Problem::Type(not_a_number()))?.to_string(),
+            Kind::Int => trimmed
+                .parse::<i32>()
+                .map_err(|_| Problem::Type(not_a_number()))?
+                .to_string(),
+            Kind::Short => trimmed
+                .parse::<i16>()
+                .map_err(|_| Problem::Type(not_a_number()))?
+                .to_string(),
+            Kind::Long => trimmed
+                .parse::<i64>()
+                .map_err(|_| Problem::Type(not_a_number()))?
+                .to_string(),
             Kind::Double => {
-                let number = trimmed.parse::<f64>().ok().filter(|number| number.is_finite());
+                let number = trimmed
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|number| number.is_finite());
                 print_double(number.ok_or_else(|| Problem::Type(not_a_number()))?)
             }
             Kind::List => split_list(trimmed).join(","),
@@ -223,22 +235,35 @@ impl Setting {
     }
 
     fn check_range(&self, value: &str) -> Result<(), Problem> {
-        let number = || value.parse::<i64>().expect("a value checked by a whole number's rule is of such a type");
+        let number = || {
+            value
+                .parse::<i64>()
+                .expect("a value checked by a whole number's rule is of such a type")
+        };
         let complaint = match self.check {
             Check::Any => None,
             Check::AtLeast(min) if number() < min => Some(format!("Value must be at least {min}")),
-            Check::Between(min, max) | Check::BetweenOr { min, max, .. } | Check::Blocks(min, max)
+            Check::Between(min, max)
+            | Check::BetweenOr { min, max, .. }
+            | Check::Blocks(min, max)
                 if number() < min && !self.is_exception(number()) =>
             {
                 Some(format!("Value must be at least {min} and at most {max}"))
             }
-            Check::Between(_, max) | Check::BetweenOr { max, .. } | Check::Blocks(_, max) if number() > max => {
+            Check::Between(_, max) | Check::BetweenOr { max, .. } | Check::Blocks(_, max)
+                if number() > max =>
+            {
                 Some(format!("Value must be no more than {max}"))
             }
-            Check::Blocks(..) if number() % 4096 != 0 => Some("Value must be a multiple of 4096".to_owned()),
+            Check::Blocks(..) if number() % 4096 != 0 => {
+                Some("Value must be a multiple of 4096".to_owned())
+            }
             Check::BetweenReal(min, max) => {
-                let real = value.parse::<f64>().expect("a value checked by a real number's rule is of such a type");
-                (!(min..=max).contains(&real)).then(|| format!("Value must be between {min} and {max}"))
+                let real = value
+                    .parse::<f64>()
+                    .expect("a value checked by a real number's rule is of such a type");
+                (!(min..=max).contains(&real))
+                    .then(|| format!("Value must be between {min} and {max}"))
             }
             Check::NonZero if number() == 0 => Some("Value must not be 0".to_owned()),
             Check::OneOf(words) if !words.contains(&value) => {
@@ -252,16 +277,21 @@ impl Setting {
                  [partitionId]:[brokerId],[partitionId]:[brokerId],..."
                     .to_owned(),
             ),
-            Check::OffsetReset if !is_offset_reset(value) => {
-                Some("Must be earliest, latest or by_duration:PnDTnHnMn.nS with a positive duration".to_owned())
-            }
+            Check::OffsetReset if !is_offset_reset(value) => Some(
+                "Must be earliest, latest or by_duration:PnDTnHnMn.nS with a positive duration"
+                    .to_owned(),
+            ),
             // The pattern is the one thing about client metrics that Kafka answers like a bad type.
             Check::ClientMatch if !is_client_match(value) => {
-                return Err(Problem::Type(format!("Illegal client matching pattern: {value}")));
+                return Err(Problem::Type(format!(
+                    "Illegal client matching pattern: {value}"
+                )));
             }
             _ => None,
         };
-        complaint.map_or(Ok(()), |text| Err(Problem::Range(self.invalid(value, &text))))
+        complaint.map_or(Ok(()), |text| {
+            Err(Problem::Range(self.invalid(value, &text)))
+        })
     }
 
     fn is_exception(&self, number: i64) -> bool {
@@ -269,9 +299,11 @@ impl Setting {
     }
 
     fn check_support(&self, value: &str) -> Result<(), Problem> {
-        let Support::Refused { why, allowed } = self.support else { return Ok(()) };
+        let Support::Refused { why, allowed } = self.support else {
+            return Ok(());
+        };
         let default = self.default_value();
-        if default.as_deref() == Some(value) || allowed.contains(&value) || (default.is_none() && value.is_empty()) {
+        if default.as_deref() == Some(value) || allowed.contains(&value) {
             return Ok(());
         }
         let shown = if self.sensitive { "..." } else { value };
@@ -301,22 +333,34 @@ impl Setting {
         }
         let shown = if self.sensitive { "..." } else { value };
         match self.support {
-            Support::Inert { reason } => Some(format!("{} = {shown} has no effect: {reason}", self.name)),
-            Support::Pending { reason } => Some(format!("{} = {shown} has no effect yet: {reason}", self.name)),
+            Support::Inert { reason } => {
+                Some(format!("{} = {shown} has no effect: {reason}", self.name))
+            }
+            Support::Pending { reason } => Some(format!(
+                "{} = {shown} has no effect yet: {reason}",
+                self.name
+            )),
             Support::Honoured | Support::Refused { .. } => None,
         }
     }
 
     fn invalid(&self, raw: &str, text: &str) -> String {
         let shown = if self.sensitive { "..." } else { raw };
-        format!("Invalid value {shown} for configuration {}: {text}", self.name)
+        format!(
+            "Invalid value {shown} for configuration {}: {text}",
+            self.name
+        )
     }
 }
 
 /// The parts of a list as Kafka splits it; an empty text is an empty list.
 pub fn split_list(text: &str) -> Vec<&str> {
     let trimmed = text.trim();
-    if trimmed.is_empty() { Vec::new() } else { trimmed.split(',').map(str::trim).collect() }
+    if trimmed.is_empty() {
+        Vec::new()
+    } else {
+        trimmed.split(',').map(str::trim).collect()
+    }
 }
 
 /// A floating-point number as Java prints it.
@@ -336,7 +380,8 @@ fn is_throttled_replicas(value: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     value == "*"
         || split_list(value).iter().all(|pair| {
-            pair.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
+            pair.split_once(':')
+                .is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
         })
 }
 
@@ -344,12 +389,16 @@ fn is_offset_reset(value: &str) -> bool {
     if value == "earliest" || value == "latest" {
         return true;
     }
-    value.strip_prefix("by_duration:").is_some_and(is_positive_duration)
+    value
+        .strip_prefix("by_duration:")
+        .is_some_and(is_positive_duration)
 }
 
 /// Whether a text is an ISO-8601 duration of days and shorter units without any sign, and has at least one part.
 fn is_positive_duration(text: &str) -> bool {
-    let Some(body) = text.strip_prefix('P') else { return false };
+    let Some(body) = text.strip_prefix('P') else {
+        return false;
+    };
     let (days, time) = match body.split_once('T') {
         Some((days, time)) if !time.is_empty() => (days, time),
         Some(_) => return false,
@@ -363,8 +412,13 @@ fn has_units(text: &str, units: &str) -> bool {
     let mut rest = text;
     let mut units = units.chars();
     while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
-        let Some(unit) = rest[digits..].chars().next() else { return false };
+        let digits = rest.len()
+            - rest
+                .trim_start_matches(|letter: char| letter.is_ascii_digit())
+                .len();
+        let Some(unit) = rest[digits..].chars().next() else {
+            return false;
+        };
         if digits == 0 || !units.any(|known| known == unit) {
             return false;
         }
@@ -383,6 +437,8 @@ fn is_client_match(value: &str) -> bool {
         "client_source_port",
     ];
     split_list(value).iter().all(|pair| {
-        pair.split_once('=').is_some_and(|(name, pattern)| NAMES.contains(&name.trim()) && !pattern.trim().is_empty())
+        pair.split_once('=').is_some_and(|(name, pattern)| {
+            NAMES.contains(&name.trim()) && !pattern.trim().is_empty()
+        })
     })
 }

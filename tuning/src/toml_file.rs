@@ -9,8 +9,9 @@ use toml::{Table, Value};
 
 /// The names and values of a file, sorted by name.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<(String, String)>, ConfigError> {
-    let table: Table =
-        text.parse().map_err(|error| ConfigError::config(format!("{file} is not valid TOML: {error}")))?;
+    let table: Table = text
+        .parse()
+        .map_err(|error| ConfigError::config(format!("{file} is not valid TOML: {error}")))?;
     let mut values = BTreeMap::new();
     flatten(file, "", &table, &mut values)?;
     Ok(values.into_iter().collect())
@@ -23,13 +24,19 @@ fn flatten(
     values: &mut BTreeMap<String, String>,
 ) -> Result<(), ConfigError> {
     for (key, value) in table {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let name = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         if let Value::Table(inner) = value {
             flatten(file, &name, inner, values)?;
             continue;
         }
         let Some(text) = print(value) else {
-            return Err(ConfigError::config(format!("{file}: {name} must be a text, number, boolean or list of those")));
+            return Err(ConfigError::config(format!(
+                "{file}: {name} must be a text, number, boolean or list of those"
+            )));
         };
         if values.insert(name.clone(), text).is_some() {
             return Err(ConfigError::config(format!("{file}: {name} is set twice")));
@@ -46,7 +53,10 @@ fn print(value: &Value) -> Option<String> {
         Value::Float(number) => Some(number.to_string()),
         Value::Boolean(truth) => Some(truth.to_string()),
         Value::Array(parts) => {
-            let parts: Option<Vec<String>> = parts.iter().map(|part| if part.is_array() { None } else { print(part) }).collect();
+            let parts: Option<Vec<String>> = parts
+                .iter()
+                .map(|part| if part.is_array() { None } else { print(part) })
+                .collect();
             parts.map(|parts| parts.join(","))
         }
         Value::Datetime(_) | Value::Table(_) => None,
@@ -66,8 +76,10 @@ mod tests {
             ("log.retention.ms", "1"),
             ("num.partitions", "3"),
         ];
-        let expected: Vec<(String, String)> =
-            expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let expected: Vec<(String, String)> = expected
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         assert_eq!(parse("f", text), Ok(expected));
     }
 

@@ -47,7 +47,10 @@ pub enum CompressionType {
 impl FromText for CleanupPolicy {
     fn from_text(text: Option<&str>) -> Self {
         let words = crate::setting::split_list(text.unwrap_or_default());
-        CleanupPolicy { delete: words.contains(&"delete"), compact: words.contains(&"compact") }
+        CleanupPolicy {
+            delete: words.contains(&"delete"),
+            compact: words.contains(&"compact"),
+        }
     }
 }
 
@@ -147,14 +150,20 @@ topic_config! {
 impl TopicConfig {
     /// Resolves a topic's own values over the broker's (which holds what was set at run time, too). Every value is
     /// checked, and so are the relations between them, with Kafka's messages.
-    pub fn resolve(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Result<TopicConfig, ConfigError> {
+    pub fn resolve(
+        broker: &BrokerConfig,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<TopicConfig, ConfigError> {
         for (name, value) in overrides {
             accept(Scope::Topic, name, value)?;
         }
         TopicConfig::of(&broker.layers, overrides)
     }
 
-    pub(crate) fn of(layers: &Layers, overrides: &BTreeMap<String, String>) -> Result<TopicConfig, ConfigError> {
+    pub(crate) fn of(
+        layers: &Layers,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<TopicConfig, ConfigError> {
         let config = TopicConfig::from_values(|name| {
             let setting = lookup(name, Scope::Topic).expect("fields name settings of the table");
             value_in_force(setting, layers, overrides)
@@ -185,7 +194,9 @@ pub(crate) fn value_in_force(
         return setting.parse(own).ok();
     }
     for synonym in setting.synonyms {
-        let Some(raw) = layers.value(synonym.name) else { continue };
+        let Some(raw) = layers.value(synonym.name) else {
+            continue;
+        };
         if synonym.factor == 1 && setting.name != "retention.ms" {
             return setting.parse(raw).ok();
         }

@@ -97,7 +97,7 @@ table! { Broker;
         "Number of this node.";
     "num.replica.alter.log.dirs.threads": Int = null, ReadOnly, Any, [inert THREADS],
         "Threads that move partitions between directories.";
-    "num.replica.fetchers": Int = "1", ClusterWide, AtLeast(1), [inert THREADS],
+    "num.replica.fetchers": Int = "1", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads that fetch from each other broker.";
     "process.roles": List = "broker,controller", ReadOnly, ListOf(ROLES), [honoured],
         "What this process is. Tidelog's node of one is broker and controller at once.";

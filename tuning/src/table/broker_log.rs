@@ -35,7 +35,7 @@ table! { Broker;
         "Share of uncleaned bytes at which a log is cleaned (default of `min.cleanable.dirty.ratio`).";
     "log.cleaner.min.compaction.lag.ms": Long = "0", ClusterWide, AtLeast(0), [pending CLEANER],
         "Shortest time a record stays uncompacted (default of `min.compaction.lag.ms`).";
-    "log.cleaner.threads": Int = "1", ClusterWide, AtLeast(0), [inert THREADS],
+    "log.cleaner.threads": Int = "1", ReadOnly, AtLeast(0), [inert THREADS],
         "Number of cleaner threads.";
     "log.cleanup.policy": List = "delete", ClusterWide, ListOf(CLEANUP), [pending COMPACT],
         "What happens to old data: `delete`, `compact`, both, or nothing when empty (default of `cleanup.policy`).";
@@ -95,7 +95,7 @@ table! { Broker;
         "Replicas that must have a record before acks=all is answered; a node of one counts itself.";
     "num.partitions": Int = "1", ReadOnly, AtLeast(1), [honoured],
         "Partitions of a topic created without a number.";
-    "num.recovery.threads.per.data.dir": Int = "2", ClusterWide, AtLeast(1), [inert THREADS],
+    "num.recovery.threads.per.data.dir": Int = "2", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads that recover logs at start.";
     "auto.create.topics.enable": Boolean = "true", ReadOnly, Any, [honoured],
         "Whether a topic comes into being when a client asks for it.";

@@ -8,7 +8,7 @@ use crate::setting::Check::*;
 table! { Broker;
     "advertised.listeners": List = null, ReadOnly, Any, [honoured],
         "Addresses told to clients; the same as `listeners` when not set.";
-    "background.threads": Int = "10", ClusterWide, AtLeast(1), [inert THREADS],
+    "background.threads": Int = "10", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads for work in the background.";
     "connection.failed.authentication.delay.ms": Int = "100", ReadOnly, AtLeast(0), [refused SECURITY],
         "How long an answer to a failed login is held back.";
@@ -34,7 +34,7 @@ table! { Broker;
         "New connections per second.";
     "max.connections": Int = "2147483647", ClusterWide, AtLeast(1), [honoured],
         "Connections open at a time.";
-    "max.connections.per.ip": Int = "2147483647", ClusterWide, AtLeast(0), [honoured],
+    "max.connections.per.ip": Int = "2147483647", ClusterWide, AtLeast(1), [honoured],
         "Connections open at a time from one address.";
     "max.connections.per.ip.overrides": String = "", ClusterWide, Any, [refused CONNECTION_OVERRIDES],
         "Connections open at a time from particular addresses.";
@@ -42,9 +42,9 @@ table! { Broker;
         "Fetch sessions kept.";
     "max.request.partition.size.limit": Int = "2000", ReadOnly, AtLeast(1), [refused FIXED],
         "Partitions in one answer to DescribeTopicPartitions.";
-    "num.io.threads": Int = "8", ClusterWide, AtLeast(1), [inert THREADS],
+    "num.io.threads": Int = "8", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads that handle requests.";
-    "num.network.threads": Int = "3", ClusterWide, AtLeast(1), [inert THREADS],
+    "num.network.threads": Int = "3", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads that move bytes.";
     "producer.purgatory.purge.interval.requests": Int = "1000", ReadOnly, Any, [refused PURGATORY],
         "Clean-up of waiting produce requests.";

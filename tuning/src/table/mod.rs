@@ -66,9 +66,18 @@ static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
         topic::ROWS,
     ];
     let mut settings: Vec<Setting> = kafka.into_iter().flatten().cloned().collect();
-    settings.extend(own::ROWS.iter().cloned().map(|setting| Setting { own: true, ..setting }));
-    let hidden = hidden::TOPIC_ROWS.iter().chain(hidden::BROKER_ROWS).cloned();
-    settings.extend(hidden.map(|setting| Setting { hidden: true, ..setting }));
+    settings.extend(own::ROWS.iter().map(|setting| Setting {
+        own: true,
+        ..setting.clone()
+    }));
+    let hidden = hidden::TOPIC_ROWS
+        .iter()
+        .chain(hidden::BROKER_ROWS)
+        .cloned();
+    settings.extend(hidden.map(|setting| Setting {
+        hidden: true,
+        ..setting
+    }));
     for setting in &mut settings {
         setting.synonyms = synonyms::of(setting.scope, setting.name);
     }
@@ -98,7 +107,9 @@ pub fn suggestion(name: &str) -> Option<&'static str> {
     let limit = (lower.len() / 4).clamp(1, 6);
     SETTINGS
         .iter()
-        .filter(|setting| setting.scope == Scope::Broker && setting.name.len().abs_diff(lower.len()) <= limit)
+        .filter(|setting| {
+            setting.scope == Scope::Broker && setting.name.len().abs_diff(lower.len()) <= limit
+        })
         .map(|setting| (edit_distance(&lower, setting.name), setting.name))
         .filter(|(distance, _)| *distance <= limit)
         .min()
@@ -126,8 +137,14 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_gets_the_nearest_one() {
-        assert_eq!(suggestion("log.retention.hour"), Some("log.retention.hours"));
-        assert_eq!(suggestion("advertised.listener"), Some("advertised.listeners"));
+        assert_eq!(
+            suggestion("log.retention.hour"),
+            Some("log.retention.hours")
+        );
+        assert_eq!(
+            suggestion("advertised.listener"),
+            Some("advertised.listeners")
+        );
         assert_eq!(suggestion("num_partitions"), Some("num.partitions"));
         assert_eq!(suggestion("retention.ms"), Some("log.retention.ms"));
         assert_eq!(suggestion("completely.different.thing"), None);
@@ -136,12 +153,26 @@ mod tests {
     #[test]
     fn every_default_keeps_its_own_rule_and_every_row_is_unique_and_documented() {
         for pair in settings().windows(2) {
-            assert!((pair[0].scope, pair[0].name) < (pair[1].scope, pair[1].name), "{} twice", pair[1].name);
+            assert!(
+                (pair[0].scope, pair[0].name) < (pair[1].scope, pair[1].name),
+                "{} twice",
+                pair[1].name
+            );
         }
         for setting in settings() {
-            assert!(setting.doc.ends_with(|end| matches!(end, '.' | '*' | 'S')), "{}: {}", setting.name, setting.doc);
+            assert!(
+                setting.doc.ends_with(['.', '*', 'S']),
+                "{}: {}",
+                setting.name,
+                setting.doc
+            );
             if let Some(default) = setting.default {
-                assert_eq!(setting.accept(default).as_deref(), Ok(default), "{}", setting.name);
+                assert_eq!(
+                    setting.accept(default).as_deref(),
+                    Ok(default),
+                    "{}",
+                    setting.name
+                );
             }
         }
     }
