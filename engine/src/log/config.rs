@@ -1,0 +1,38 @@
+//! What the log needs to know of a topic's configuration, resolved to plain numbers.
+
+/// A topic's settings as its partitions' logs use them. Names are Kafka's; −1 means "no limit" as in Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes` (or `internal.segment.bytes`).
+    pub segment_bytes: u32,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`.
+    pub segment_jitter_ms: i64,
+    /// `retention.ms`.
+    pub retention_ms: i64,
+    /// `retention.bytes`.
+    pub retention_bytes: i64,
+    /// `cleanup.policy` contains `delete`.
+    pub delete: bool,
+    /// `cleanup.policy` contains `compact`.
+    pub compact: bool,
+    /// `message.timestamp.type` is LogAppendTime.
+    pub log_append_time: bool,
+}
+
+impl Default for LogConfig {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            segment_jitter_ms: 0,
+            retention_ms: 7 * 24 * 3600 * 1000,
+            retention_bytes: -1,
+            delete: true,
+            compact: false,
+            log_append_time: false,
+        }
+    }
+}

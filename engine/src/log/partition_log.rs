@@ -1,0 +1,630 @@
+//! **Where an offset is decided.** One partition's log as a plain struct: [`PartitionLog::plan_append`] gives a batch
+//! its offset, its leader epoch and its place in a segment; [`PartitionLog::apply_append`] makes it visible once the
+//! edge says that it is durable; [`PartitionLog::plan_read`] says what a reader may see.
+//!
+//! Invariants: offsets are given in the order of calls, without gaps; the high watermark is the end of the longest
+//! run of plans that are all durable, so a reader never sees what a power cut could take; the last stable offset is
+//! the first offset of the oldest open transaction, or the high watermark. No I/O, no clock, no await: time comes in
+//! with the request. Lives on the partition's one core.
+//!
+//! A batch arrives ready: LogAppendTime and a topic's own `compression.type` were applied by validation on the
+//! connection's core (see [`super::append`]), so planning only stamps the prefix.
+
+use super::append::{AppendOrigin, AppendRequest, Appended, Applied, PlanOutcome, PlannedAppend};
+use super::batch::StoredBatch;
+use super::cache::TailCache;
+use super::config::LogConfig;
+use super::error::{AppendError, ReadError};
+use super::leader_epochs::LeaderEpochs;
+use super::offsets::LogOffsets;
+use super::partition_checkpoint::{PartitionCheckpoint, QuarantinedRange};
+use super::producer_state::{ProducerAppend, ProducerBatch, ProducerCheck, ProducerCount, ProducerState};
+use super::read::{Isolation, ReadPlan, ReadRequest, ReadSource};
+use super::segment::{RollQuestion, SegmentInfo, SegmentList};
+use super::transactions::{AbortedTransactions, TransactionMarker};
+use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId};
+use net::records::BatchHeader;
+use std::collections::VecDeque;
+
+/// A plan that is not yet applied.
+#[derive(Debug)]
+struct Planned {
+    base_offset: Offset,
+    last_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    producer: Option<ProducerAppend>,
+    /// The active segment before this plan, to undo it and to know what is durable.
+    segment_before: SegmentInfo,
+    finished: bool,
+}
+
+/// Where the next batch would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Base offset of the segment.
+    pub segment_base: Offset,
+    /// Position in it.
+    pub file_position: FilePosition,
+    /// Whether the segment would be new.
+    pub roll: bool,
+}
+
+/// A batch found by recovery, with its place.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplayedBatch<'a> {
+    /// Its header, as stamped.
+    pub header: &'a BatchHeader,
+    /// What it says if it is a control batch that ends a transaction.
+    pub marker: Option<TransactionMarker>,
+    /// Base offset of its segment.
+    pub segment_base: Offset,
+    /// Position in the segment.
+    pub file_position: FilePosition,
+    /// Bytes.
+    pub size: u32,
+    /// Wall-clock time of the recovery.
+    pub now_ms: i64,
+}
+
+/// One partition's log.
+#[derive(Debug)]
+pub struct PartitionLog {
+    id: PartitionId,
+    directory: String,
+    config: LogConfig,
+    offsets: LogOffsets,
+    leader_epoch: LeaderEpoch,
+    epochs: LeaderEpochs,
+    producers: ProducerState,
+    aborted: AbortedTransactions,
+    segments: SegmentList,
+    planned: VecDeque<Planned>,
+    quarantined: Vec<QuarantinedRange>,
+    end_unproved: bool,
+}
+
+impl PartitionLog {
+    /// An empty log. `directory` is its name in the data directory, such as `orders-0`.
+    pub fn create(id: PartitionId, directory: &str, leader_epoch: LeaderEpoch, config: LogConfig, producers: ProducerCount, now_ms: i64) -> PartitionLog {
+        let mut epochs = LeaderEpochs::default();
+        epochs.assign(leader_epoch, Offset(0));
+        PartitionLog {
+            id,
+            directory: directory.to_owned(),
+            config,
+            offsets: LogOffsets::default(),
+            leader_epoch,
+            epochs,
+            producers: ProducerState::new(producers),
+            aborted: AbortedTransactions::default(),
+            segments: SegmentList::new(Offset(0), now_ms),
+            planned: VecDeque::new(),
+            quarantined: Vec::new(),
+            end_unproved: false,
+        }
+    }
+
+    /// A log as a checkpoint describes it; the error names what contradicts itself.
+    pub fn restore(checkpoint: PartitionCheckpoint, config: LogConfig, producers: ProducerCount) -> Result<PartitionLog, &'static str> {
+        let segments = SegmentList::restore(checkpoint.segments).ok_or("segments are missing or out of order")?;
+        let epochs = LeaderEpochs::restore(checkpoint.epochs).ok_or("leader epochs are out of order")?;
+        if checkpoint.log_start < Offset(0) || checkpoint.log_start > checkpoint.end_offset || segments.active().base_offset > checkpoint.end_offset {
+            return Err("log start, segments and end offset are out of order");
+        }
+        let mut log = PartitionLog {
+            id: checkpoint.id,
+            directory: checkpoint.directory,
+            config,
+            offsets: LogOffsets::new(checkpoint.log_start, checkpoint.end_offset),
+            leader_epoch: checkpoint.leader_epoch,
+            epochs,
+            producers: ProducerState::restore(producers, checkpoint.producers),
+            aborted: AbortedTransactions::restore(checkpoint.aborted),
+            segments,
+            planned: VecDeque::new(),
+            quarantined: checkpoint.quarantined,
+            end_unproved: checkpoint.end_unproved,
+        };
+        log.move_offsets(checkpoint.log_start, checkpoint.end_offset, checkpoint.end_offset);
+        Ok(log)
+    }
+
+    /// The state after everything that is applied and before anything that is only planned (STORAGE C2).
+    pub fn snapshot(&self) -> PartitionCheckpoint {
+        PartitionCheckpoint {
+            id: self.id,
+            directory: self.directory.clone(),
+            leader_epoch: self.leader_epoch,
+            log_start: self.offsets.log_start(),
+            end_offset: self.offsets.high_watermark(),
+            segments: self.durable_segments(),
+            epochs: self.epochs.entries().to_vec(),
+            producers: self.producers.iter().map(|(id, entry)| (id, entry.clone())).collect(),
+            aborted: self.aborted.iter().copied().collect(),
+            quarantined: self.quarantined.clone(),
+            end_unproved: self.end_unproved,
+        }
+    }
+
+    /// Which partition this is.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Its directory's name in the data directory.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// The topic's settings as far as the log is concerned.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Takes over changed settings; they hold from the next plan on.
+    pub fn configure(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// The four offsets.
+    pub fn offsets(&self) -> &LogOffsets {
+        &self.offsets
+    }
+
+    /// The epoch of the present leader.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// The history of leader epochs.
+    pub fn epochs(&self) -> &LeaderEpochs {
+        &self.epochs
+    }
+
+    /// What is remembered of producers.
+    pub fn producers(&self) -> &ProducerState {
+        &self.producers
+    }
+
+    /// Aborted transactions that the log still holds.
+    pub fn aborted(&self) -> &AbortedTransactions {
+        &self.aborted
+    }
+
+    /// All segments; the active one's numbers include plans that are not durable yet.
+    pub fn segments(&self) -> &SegmentList {
+        &self.segments
+    }
+
+    /// The segments without what is only planned.
+    pub fn durable_segments(&self) -> Vec<SegmentInfo> {
+        let all = self.segments.as_slice();
+        match self.planned.front() {
+            None => all.to_vec(),
+            Some(first) => {
+                let mut durable = all[..=self.segments.index_of(first.segment_before.base_offset)].to_vec();
+                *durable.last_mut().expect("a partition always has a segment") = first.segment_before;
+                durable
+            }
+        }
+    }
+
+    /// Damaged ranges that are kept but not served.
+    pub fn quarantined(&self) -> &[QuarantinedRange] {
+        &self.quarantined
+    }
+
+    /// Forgets producers silent for `producer.id.expiration.ms`; returns how many.
+    pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
+        self.producers.expire(now_ms, expiration_ms)
+    }
+
+    /// This node leads the partition under `epoch` from here on. Kafka notes the epoch at once, with the log end as
+    /// its start, so that an epoch without records is known too.
+    ///
+    /// # Panics
+    /// If the epoch goes back.
+    pub fn become_leader(&mut self, epoch: LeaderEpoch) {
+        assert!(epoch >= self.leader_epoch, "leader epochs never go back: {epoch} after {}", self.leader_epoch);
+        self.leader_epoch = epoch;
+        self.epochs.assign(epoch, self.offsets.log_end());
+    }
+
+    // ---------------------------------------------------------------- append
+
+    /// Where a batch would go if it were planned now, so that its bytes can be allocated first (DESIGN §5.2, Space).
+    pub fn place(&self, request: &AppendRequest) -> Placement {
+        let base = self.offsets.log_end();
+        let question = RollQuestion {
+            size: u32::try_from(request.batch.len()).unwrap_or(u32::MAX),
+            max_timestamp: request.max_timestamp,
+            last_offset: Offset(base.0.saturating_add(i64::from(request.header.last_offset_delta))),
+            now_ms: request.now_ms,
+        };
+        if self.segments.should_roll(self.id, &self.config, &question) {
+            Placement { segment_base: base, file_position: FilePosition(0), roll: true }
+        } else {
+            Placement { segment_base: self.segments.active().base_offset, file_position: self.segments.end_position(), roll: false }
+        }
+    }
+
+    /// Decides the batch's offset. Checks epoch, size and sequence; what is refused leaves no trace. An accepted
+    /// plan counts at once for those behind it and must be followed by [`Self::apply_append`] or
+    /// [`Self::fail_pending`].
+    pub fn plan_append(&mut self, request: &AppendRequest) -> Result<PlanOutcome, AppendError> {
+        let size = self.check_append(request)?;
+        let marker = marker_of(request)?;
+        let log_end = self.offsets.log_end();
+        match self.producers.check(&request.header, marker, request.origin, log_end, request.now_ms)? {
+            ProducerCheck::Duplicate(batch) => return Ok(self.duplicate(batch)),
+            ProducerCheck::Accept => {}
+        }
+
+        let (base_offset, leader_epoch) = match request.origin {
+            AppendOrigin::Client | AppendOrigin::Coordinator => (log_end, self.leader_epoch),
+            AppendOrigin::Replication => (Offset(request.header.base_offset), LeaderEpoch(request.header.partition_leader_epoch)),
+        };
+        let delta = i64::from(request.header.last_offset_delta);
+        let last_offset = Offset(base_offset.0.checked_add(delta).filter(|last| *last < i64::MAX).ok_or(AppendError::InvalidBatch("offsets run out"))?);
+
+        let placement = self.place(request);
+        let segment_before = *self.segments.active();
+        if placement.roll {
+            self.segments.roll(base_offset, request.now_ms);
+        }
+        let offset_of_max_timestamp = Offset(base_offset.0 + i64::from(request.offset_of_max_timestamp_delta));
+        self.segments.active_mut().append(size, request.max_timestamp, offset_of_max_timestamp);
+
+        let producer = ProducerAppend::of(&request.header, base_offset, last_offset, request.now_ms, marker);
+        if let Some(producer) = &producer {
+            self.producers.plan(producer);
+        }
+        self.planned.push_back(Planned { base_offset, last_offset, leader_epoch, producer, segment_before, finished: false });
+        let offsets = self.offsets;
+        self.offsets.set(offsets.log_start(), offsets.last_stable(), offsets.high_watermark(), Offset(last_offset.0 + 1));
+
+        Ok(PlanOutcome::Append(PlannedAppend {
+            batch: StoredBatch::stamp(&request.batch, request.header, base_offset, leader_epoch),
+            base_offset,
+            last_offset,
+            leader_epoch,
+            segment_base: self.segments.active().base_offset,
+            file_position: placement.file_position,
+            size,
+            roll: placement.roll,
+            max_timestamp: request.max_timestamp,
+            offset_of_max_timestamp,
+            appended: Appended {
+                base_offset,
+                last_offset,
+                log_append_time_ms: if self.config.log_append_time { request.max_timestamp } else { -1 },
+                log_start_offset: offsets.log_start(),
+                duplicate: false,
+            },
+        }))
+    }
+
+    fn check_append(&self, request: &AppendRequest) -> Result<u32, AppendError> {
+        match request.current_leader_epoch {
+            Some(requested) if requested < self.leader_epoch => {
+                return Err(AppendError::FencedLeaderEpoch { requested, current: self.leader_epoch });
+            }
+            Some(requested) if requested > self.leader_epoch => {
+                return Err(AppendError::UnknownLeaderEpoch { requested, current: self.leader_epoch });
+            }
+            _ => {}
+        }
+        if self.end_unproved {
+            return Err(AppendError::Quarantined);
+        }
+        let size = request.batch.len();
+        let max = self.config.segment_bytes as usize;
+        if size > max {
+            return Err(AppendError::BatchLargerThanSegment { size, max });
+        }
+        let header = &request.header;
+        if size != header.batch_length as usize + super::batch::LENGTH_OVERHEAD || size < super::batch::HEADER_BYTES {
+            return Err(AppendError::InvalidBatch("its length differs from its header"));
+        }
+        if header.last_offset_delta < 0 || !(0..=header.last_offset_delta).contains(&request.offset_of_max_timestamp_delta) {
+            return Err(AppendError::InvalidBatch("its last offset delta is out of range"));
+        }
+        if request.origin == AppendOrigin::Replication && header.base_offset < self.offsets.log_end().0 {
+            return Err(AppendError::InvalidBatch("a replicated batch lies below the log end"));
+        }
+        Ok(size as u32)
+    }
+
+    /// I2 and I11: the original's offsets, to be answered once the original is durable.
+    fn duplicate(&self, batch: ProducerBatch) -> PlanOutcome {
+        let wait_until = Offset(batch.last_offset.0 + 1);
+        PlanOutcome::Duplicate {
+            appended: Appended {
+                base_offset: batch.first_offset(),
+                last_offset: batch.last_offset,
+                log_append_time_ms: batch.timestamp,
+                log_start_offset: self.offsets.log_start(),
+                duplicate: true,
+            },
+            durable: wait_until <= self.offsets.high_watermark(),
+            wait_until,
+        }
+    }
+
+    /// The planned batch that begins at `base_offset` is durable. It becomes visible together with those behind it
+    /// that are durable already, once nothing in front of it is outstanding.
+    ///
+    /// # Panics
+    /// If there is no such plan.
+    pub fn apply_append(&mut self, base_offset: Offset) -> Applied {
+        let index = self.planned.partition_point(|plan| plan.base_offset < base_offset);
+        let plan = self.planned.get_mut(index).filter(|plan| plan.base_offset == base_offset).expect("only planned batches are applied");
+        plan.finished = true;
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Applied {
+        let before = self.offsets;
+        let mut batches = 0;
+        let mut durable_end = before.high_watermark();
+        while self.planned.front().is_some_and(|plan| plan.finished) {
+            let plan = self.planned.pop_front().expect("it is there");
+            durable_end = Offset(plan.last_offset.0 + 1);
+            batches += 1;
+            self.epochs.assign(plan.leader_epoch, plan.base_offset);
+            if let Some(aborted) = plan.producer.and_then(|producer| self.producers.apply(&producer)) {
+                self.aborted.push(aborted);
+            }
+        }
+        if batches > 0 {
+            self.move_offsets(before.log_start(), durable_end, before.log_end());
+        }
+        Applied {
+            batches,
+            high_watermark: self.offsets.high_watermark(),
+            last_stable: self.offsets.last_stable(),
+            moved: self.offsets.high_watermark() != before.high_watermark() || self.offsets.last_stable() != before.last_stable(),
+        }
+    }
+
+    /// T4: the last stable offset follows from the open transactions, within the log.
+    fn move_offsets(&mut self, log_start: Offset, high_watermark: Offset, log_end: Offset) {
+        let last_stable = self.producers.first_open_transaction().unwrap_or(high_watermark).min(high_watermark).max(log_start);
+        self.offsets.set(log_start, last_stable, high_watermark, log_end);
+    }
+
+    /// Everything planned and not applied is void: its write failed. The log ends at the high watermark again and
+    /// the producers are as if the batches had never come.
+    pub fn fail_pending(&mut self) {
+        while let Some(plan) = self.planned.pop_back() {
+            while self.segments.active().base_offset != plan.segment_before.base_offset {
+                self.segments.remove_last();
+            }
+            *self.segments.active_mut() = plan.segment_before;
+        }
+        self.producers.fail_pending();
+        let offsets = self.offsets;
+        self.offsets.set(offsets.log_start(), offsets.last_stable(), offsets.high_watermark(), offsets.high_watermark());
+    }
+
+    /// Whether plans are outstanding.
+    pub fn has_pending(&self) -> bool {
+        !self.planned.is_empty()
+    }
+
+    // ------------------------------------------------------------------ read
+
+    /// Decides what a reader gets, without I/O (RELIABILITY F1, F2, F4, F5).
+    pub fn plan_read(&self, request: &ReadRequest, cache: &TailCache) -> Result<ReadPlan, ReadError> {
+        self.check_reader_epoch(request.current_leader_epoch)?;
+        let offsets = &self.offsets;
+        let high_watermark = offsets.high_watermark();
+        let out_of_range = ReadError::OffsetOutOfRange { offset: request.offset, log_start: offsets.log_start(), high_watermark };
+        let mut plan = ReadPlan {
+            id: self.id,
+            offset: request.offset,
+            upper_bound: high_watermark,
+            bytes_max: request.bytes_max,
+            at_least_one: request.at_least_one,
+            source: ReadSource::Empty,
+            bytes_estimate: 0,
+            next_segment_base: None,
+            high_watermark,
+            last_stable_offset: offsets.last_stable(),
+            log_start_offset: offsets.log_start(),
+            aborted: Vec::new(),
+            diverging: None,
+        };
+        if let Some(last_fetched) = request.last_fetched_epoch {
+            let (epoch, end) = self.epochs.end_offset_of(last_fetched, high_watermark);
+            if end.0 < 0 {
+                return Err(out_of_range);
+            }
+            if epoch < last_fetched || end < request.offset {
+                plan.diverging = Some((epoch, end));
+                return Ok(plan);
+            }
+        }
+        if request.offset < offsets.log_start() || request.offset > offsets.log_end() {
+            return Err(out_of_range);
+        }
+        if request.isolation == Isolation::ReadCommitted {
+            plan.upper_bound = offsets.last_stable();
+        }
+        if let Some(range) = self.quarantined.iter().find(|range| request.offset <= range.last) {
+            if range.first <= request.offset {
+                return Err(ReadError::Quarantined { first: range.first, last: range.last });
+            }
+            plan.upper_bound = plan.upper_bound.min(range.first);
+        }
+        if request.offset >= plan.upper_bound || (request.bytes_max == 0 && !request.at_least_one) {
+            return Ok(plan);
+        }
+        if request.isolation == Isolation::ReadCommitted {
+            plan.aborted = self.aborted.between(request.offset, plan.upper_bound);
+        }
+        self.plan_source(&mut plan, cache);
+        Ok(plan)
+    }
+
+    fn plan_source(&self, plan: &mut ReadPlan, cache: &TailCache) {
+        if let Some((chain, bytes)) = cache.plan(self.id, plan.offset, plan.upper_bound, plan.bytes_max, plan.at_least_one) {
+            plan.bytes_estimate = bytes;
+            plan.source = ReadSource::Cached { chain, bytes };
+            return;
+        }
+        let index = self.segments.index_of(plan.offset);
+        let segment = &self.segments.as_slice()[index];
+        // What is cached and not below may not be written yet; what is below the cached run is.
+        let end = match cache.start(self.id) {
+            Some(start) if start.segment_base == segment.base_offset => start.position,
+            _ => FilePosition(segment.size),
+        };
+        plan.bytes_estimate = plan.bytes_max.min(end.0 as usize);
+        plan.next_segment_base = self.segments.next_base(index).filter(|base| *base < plan.upper_bound);
+        plan.source = ReadSource::Segment { segment_base: segment.base_offset, end };
+    }
+
+    fn check_reader_epoch(&self, requested: Option<LeaderEpoch>) -> Result<(), ReadError> {
+        match requested {
+            Some(requested) if requested < self.leader_epoch => Err(ReadError::FencedLeaderEpoch { requested, current: self.leader_epoch }),
+            Some(requested) if requested > self.leader_epoch => Err(ReadError::UnknownLeaderEpoch { requested, current: self.leader_epoch }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Answer to OffsetForLeaderEpoch; ends at what is durable.
+    pub fn end_offset_of_epoch(&self, requested: LeaderEpoch, current_leader_epoch: Option<LeaderEpoch>) -> Result<(LeaderEpoch, Offset), ReadError> {
+        self.check_reader_epoch(current_leader_epoch)?;
+        Ok(self.epochs.end_offset_of(requested, self.offsets.high_watermark()))
+    }
+
+    // -------------------------------------------------- log start and log end
+
+    /// DeleteRecords: where the log will start. −1 means the high watermark, beyond it is refused (F11), and below
+    /// the present start nothing changes. The edge makes the answer durable, then calls [`Self::apply_log_start`].
+    pub fn plan_delete_records(&self, before: Offset) -> Result<Offset, ReadError> {
+        let high_watermark = self.offsets.high_watermark();
+        let before = if before.0 == -1 { high_watermark } else { before };
+        if before.0 < 0 || before > high_watermark {
+            return Err(ReadError::OffsetOutOfRange { offset: before, log_start: self.offsets.log_start(), high_watermark });
+        }
+        Ok(before.max(self.offsets.log_start()))
+    }
+
+    /// The log start is durable. Returns the segments that lie wholly below it, which are no longer part of the log;
+    /// the active one always stays. Never moves back.
+    pub fn apply_log_start(&mut self, log_start: Offset) -> Vec<SegmentInfo> {
+        let offsets = self.offsets;
+        let log_start = log_start.clamp(offsets.log_start(), offsets.high_watermark());
+        self.move_offsets(log_start, offsets.high_watermark(), offsets.log_end());
+        let mut removed = Vec::new();
+        while self.segments.next_base(0).is_some_and(|next| next <= log_start) && self.first_segment_is_settled() {
+            removed.push(self.segments.remove_first());
+        }
+        self.epochs.remove_below(log_start);
+        self.aborted.remove_below(log_start);
+        self.quarantined.retain(|range| range.last >= log_start);
+        removed
+    }
+
+    /// Whether no outstanding plan would have to restore the first segment if it failed.
+    fn first_segment_is_settled(&self) -> bool {
+        let first = self.segments.as_slice()[0].base_offset;
+        self.planned.front().is_none_or(|plan| plan.segment_before.base_offset > first)
+    }
+
+    /// Starts a new segment at the log end, for retention of the active one or before a clean stop. `None` while
+    /// plans are outstanding or if the active segment is empty.
+    pub fn roll(&mut self, now_ms: i64) -> Option<Offset> {
+        if self.has_pending() || self.segments.active().size == 0 {
+            return None;
+        }
+        let base = self.offsets.log_end();
+        self.segments.roll(base, now_ms);
+        Some(base)
+    }
+
+    /// Cuts the log at `end`, which is a batch's first offset. `segments` is the list afterwards and `producers` the
+    /// state at `end`; both come from a scan, since a cut cannot be undone from memory (Kafka reloads a snapshot).
+    ///
+    /// # Panics
+    /// If plans are outstanding, or `end` lies outside the log.
+    pub fn apply_truncate(&mut self, end: Offset, segments: SegmentList, producers: ProducerState) {
+        assert!(!self.has_pending(), "appends wait for a truncation");
+        assert!(end <= self.offsets.log_end() && segments.active().base_offset <= end, "a cut lies inside the log");
+        self.segments = segments;
+        self.producers = producers;
+        self.epochs.truncate(end);
+        self.aborted.truncate(end);
+        let log_start = self.offsets.log_start().min(end);
+        self.move_offsets(log_start, end, end);
+    }
+
+    /// A range turned out damaged: it is kept, and no longer served. Ranges stay sorted and apart.
+    pub fn quarantine(&mut self, range: QuarantinedRange) {
+        assert!(range.first <= range.last, "a range has a first and a last offset");
+        let mut merged = range;
+        self.quarantined.retain(|old| {
+            let touches = old.first.0 <= merged.last.0 + 1 && merged.first.0 <= old.last.0 + 1;
+            if touches {
+                merged = QuarantinedRange { first: old.first.min(merged.first), last: old.last.max(merged.last) };
+            }
+            !touches
+        });
+        let index = self.quarantined.partition_point(|old| old.first < merged.first);
+        self.quarantined.insert(index, merged);
+    }
+
+    /// The end cannot be proved (STORAGE C9): appends are refused until an operator decides.
+    pub fn set_end_unproved(&mut self, unproved: bool) {
+        self.end_unproved = unproved;
+    }
+
+    // -------------------------------------------------------------- recovery
+
+    /// Counts a batch that the journal or a segment holds beyond what is known, without checking sequences
+    /// (STORAGE C2). The error says what does not fit.
+    pub fn replay_batch(&mut self, batch: &ReplayedBatch<'_>) -> Result<(), &'static str> {
+        let header = batch.header;
+        let base_offset = Offset(header.base_offset);
+        if base_offset < self.offsets.log_end() || header.last_offset_delta < 0 {
+            return Err("a replayed batch lies below the log end");
+        }
+        let active = *self.segments.active();
+        if batch.segment_base != active.base_offset {
+            if batch.segment_base < active.base_offset || batch.segment_base > base_offset || batch.file_position.0 != 0 {
+                return Err("a replayed batch names a segment that cannot be");
+            }
+            if active.size == 0 {
+                self.segments.reset_active(batch.segment_base, batch.now_ms);
+            } else {
+                self.segments.roll(batch.segment_base, batch.now_ms);
+            }
+        } else if batch.file_position.0 != active.size {
+            return Err("a replayed batch leaves a hole in its segment");
+        }
+        let last_offset = Offset(header.base_offset.checked_add(i64::from(header.last_offset_delta)).ok_or("offsets run out")?);
+        self.segments.active_mut().append(batch.size, header.max_timestamp, last_offset);
+        self.leader_epoch = self.leader_epoch.max(LeaderEpoch(header.partition_leader_epoch));
+        self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), base_offset);
+        let producer = ProducerAppend::of(header, base_offset, last_offset, batch.now_ms, batch.marker);
+        if let Some(aborted) = producer.and_then(|producer| self.producers.replay(&producer)) {
+            self.aborted.push(aborted);
+        }
+        let end = Offset(last_offset.0 + 1);
+        self.move_offsets(self.offsets.log_start(), end, end);
+        Ok(())
+    }
+}
+
+/// The transaction marker in a control batch. Clients may not send one (RELIABILITY P5).
+fn marker_of(request: &AppendRequest) -> Result<Option<TransactionMarker>, AppendError> {
+    if !request.header.is_control() {
+        return Ok(None);
+    }
+    if request.origin == AppendOrigin::Client {
+        return Err(AppendError::InvalidTransactionState);
+    }
+    TransactionMarker::parse(&request.batch).map_err(AppendError::InvalidBatch)
+}
