@@ -36,3 +36,18 @@ impl Default for LogConfig {
         }
     }
 }
+
+impl From<&tuning::TopicConfig> for LogConfig {
+    fn from(topic: &tuning::TopicConfig) -> Self {
+        LogConfig {
+            segment_bytes: u32::try_from(topic.segment_bytes_effective()).unwrap_or(0),
+            segment_ms: topic.segment_ms,
+            segment_jitter_ms: topic.segment_jitter_ms,
+            retention_ms: topic.retention_ms,
+            retention_bytes: topic.retention_bytes,
+            delete: topic.cleanup_policy.delete,
+            compact: topic.cleanup_policy.compact,
+            log_append_time: topic.message_timestamp_type == tuning::TimestampType::LogAppendTime,
+        }
+    }
+}

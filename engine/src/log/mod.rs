@@ -29,3 +29,5 @@ pub use producer_state::{ProducerCount, ProducerEntry, ProducerState};
 pub use read::{FoundOffset, Isolation, OffsetQuery, ReadPlan, ReadRequest, ReadResult, ReadSource};
 pub use segment::{SegmentInfo, SegmentList};
 pub use transactions::{AbortedTransaction, AbortedTransactions, TransactionMarker};
+pub mod index;
+pub mod kafka_files;
