@@ -1,0 +1,73 @@
+# Functions of .ci/run and .ci/full: installing what the checks need, and counting what they say.
+# Sourced, with the repository root as working directory.
+CACHE=${TIDELOG_CACHE:-$HOME/.cache/tidelog}
+KAFKA=$CACHE/kafka-4.3.1
+SHARED=${TIDELOG_SHARED:-$PWD/../shared}
+RIGS=engine/tests/rigs
+DRIVERS=engine/tests/drivers
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/tidelog-ci.XXXXXX")
+export TIDELOG_CACHE=$CACHE TIDELOG_SHARED=$SHARED PYTHONPATH=$PWD/$RIGS PYTHONDONTWRITEBYTECODE=1
+mkdir -p "$CACHE"
+STEPS_OK=0 STEPS_FAILED=()
+trap 'rm -rf "$WORK"' EXIT
+
+# try COMMAND...: up to three times, for what goes over the network
+try() {
+  local n
+  for n in 1 2 3; do timeout 600 "$@" && return 0; echo "try $n of 3 failed: $*" >&2; sleep 3; done
+  return 1
+}
+
+# step NAME SECONDS COMMAND...: runs one check within its time; its output stays visible
+step() {
+  local name=$1 limit=$2 begun=$SECONDS code; shift 2
+  printf '\n== %s\n' "$name"
+  timeout -k 20 "$limit" "$@" < /dev/null; code=$?
+  if [ $code = 0 ]; then STEPS_OK=$((STEPS_OK + 1)); else STEPS_FAILED+=("$name"); fi
+  printf -- '-- %s: exit %s after %s s\n' "$name" "$code" $((SECONDS - begun))
+  return $code
+}
+
+# The closing lines of the whole run.
+finish() {
+  [ ${#STEPS_FAILED[@]} = 0 ] || printf 'FAILED STEP %s\n' "${STEPS_FAILED[@]}"
+  printf 'steps: %s passed, %s failed\n' "$STEPS_OK" ${#STEPS_FAILED[@]}
+  [ ${#STEPS_FAILED[@]} = 0 ]
+}
+
+# apt_install PACKAGE...: only those that are missing
+apt_install() {
+  local p missing=()
+  for p; do dpkg -s "$p" > /dev/null 2>&1 || missing+=("$p"); done
+  [ ${#missing[@]} = 0 ] && return 0
+  try apt-get -qq update && DEBIAN_FRONTEND=noninteractive try apt-get -qq -y --no-install-recommends install "${missing[@]}" > /dev/null
+}
+
+install_python() {
+  local venv=$CACHE/venv
+  if ! cmp -s $DRIVERS/python/requirements.txt "$venv/installed"; then
+    python3 -m venv "$venv" && try "$venv/bin/pip" -q install -r $DRIVERS/python/requirements.txt &&
+      cp $DRIVERS/python/requirements.txt "$venv/installed" || return 1
+  fi
+}
+
+# Apache Kafka's own jars, the reference and the tools.
+install_kafka() {
+  cmp -s $DRIVERS/java/kafka-pom.xml "$KAFKA/installed" && return 0
+  mkdir -p "$KAFKA/pom" && cp $DRIVERS/java/kafka-pom.xml "$KAFKA/pom/pom.xml" || return 1
+  (cd "$KAFKA/pom" && try mvn -q -B dependency:copy-dependencies -DoutputDirectory=../libs) &&
+    cp $DRIVERS/java/kafka-pom.xml "$KAFKA/installed"
+}
+
+install_go() { (cd $DRIVERS/go && try go build -o "$CACHE/go-clients" .); }
+
+install_node() {
+  mkdir -p "$CACHE/node" && cp $DRIVERS/node/package.json $DRIVERS/node/package-lock.json $DRIVERS/node/*.js "$CACHE/node/" &&
+    (cd "$CACHE/node" && try npm ci --no-audit --no-fund --silent)
+}
+
+# with_broker KIND PORT NAME [--set key=value ...] -- COMMAND...: {} is the broker's address
+with_broker() {
+  local kind=$1 port=$2 name=$3; shift 3
+  "$CACHE/venv/bin/python" $RIGS/broker.py "$kind" "$port" "$WORK/$name" "$@"
+}

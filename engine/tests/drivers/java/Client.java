@@ -1,0 +1,226 @@
+import java.time.Duration;
+import java.util.*;
+import java.util.concurrent.*;
+import org.apache.kafka.clients.admin.*;
+import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.common.*;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.*;
+import org.apache.kafka.common.serialization.*;
+
+/** The Java client (kafka-clients 4.3.1) against HOST:PORT, without groups. Run as a single source file. */
+public class Client {
+    interface Check { void run() throws Exception; }
+
+    static final String TOPIC = "java-" + System.currentTimeMillis();
+    static String address;
+    static int passed, failed;
+
+    static void run(String name, Check check) {
+        try {
+            check.run();
+            passed++;
+            System.out.println("ok " + name);
+        } catch (Throwable e) {
+            failed++;
+            Throwable cause = e instanceof ExecutionException ? e.getCause() : e;
+            System.out.println("FAIL " + name + " " + String.valueOf(cause).replaceAll("\\s+", " "));
+        }
+    }
+
+    static void equal(Object got, Object want) {
+        if (!Objects.equals(got, want)) throw new AssertionError(got + " instead of " + want);
+    }
+
+    static <T> T get(KafkaFuture<T> future) throws Exception { return future.get(30, TimeUnit.SECONDS); }
+
+    /** Kafka applies changes to its metadata a little after the answer. */
+    static void until(Callable<Boolean> holds) throws Exception {
+        Exception last = null;
+        for (int n = 0; n < 50; n++) {
+            try {
+                if (holds.call()) return;
+            } catch (Exception e) { last = e; }
+            Thread.sleep(200);
+        }
+        throw new AssertionError("did not become true, " + last);
+    }
+
+    static List<RecordMetadata> produce(String topic, int count, String... config) throws Exception {
+        Properties p = new Properties();
+        p.put("bootstrap.servers", address);
+        p.put("delivery.timeout.ms", "30000");
+        p.put("request.timeout.ms", "20000");
+        p.put("linger.ms", "5");
+        for (int i = 0; i < config.length; i += 2) p.put(config[i], config[i + 1]);
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        List<RecordMetadata> out = new ArrayList<>();
+        try (var producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
+            for (int n = 0; n < count; n++) {
+                var record = new ProducerRecord<>(topic, 0, 1700000000000L + n * 1000L, "k" + n, "v" + n);
+                record.headers().add("h", new byte[] {1});
+                sent.add(producer.send(record));
+            }
+            for (var future : sent) out.add(future.get(40, TimeUnit.SECONDS));
+        }
+        return out;
+    }
+
+    static KafkaConsumer<String, String> consumer(String... config) {
+        Properties p = new Properties();
+        p.put("bootstrap.servers", address);
+        p.put("enable.auto.commit", "false");
+        p.put("auto.offset.reset", "none");
+        for (int i = 0; i < config.length; i += 2) p.put(config[i], config[i + 1]);
+        return new KafkaConsumer<>(p, new StringDeserializer(), new StringDeserializer());
+    }
+
+    static List<ConsumerRecord<String, String>> read(KafkaConsumer<String, String> c, int count) {
+        List<ConsumerRecord<String, String>> out = new ArrayList<>();
+        for (long end = System.currentTimeMillis() + 20000; out.size() < count && System.currentTimeMillis() < end;)
+            c.poll(Duration.ofMillis(500)).forEach(out::add);
+        if (out.size() < count) throw new AssertionError(out.size() + " of " + count + " records");
+        return out;
+    }
+
+    static void codec(String name) throws Exception {
+        String topic = TOPIC + "-" + name;
+        var sent = produce(topic, 200, "compression.type", name);
+        for (int n = 0; n < 200; n++) equal(sent.get(n).offset(), (long) n);
+        try (var c = consumer()) {
+            var tp = new TopicPartition(topic, 0);
+            c.assign(List.of(tp));
+            c.seekToBeginning(List.of(tp));
+            var got = read(c, 200);
+            for (int n = 0; n < 200; n++) {
+                equal(got.get(n).key() + got.get(n).value(), "k" + n + "v" + n);
+                equal(got.get(n).timestamp(), 1700000000000L + n * 1000L);
+                equal(got.get(n).headers().toArray().length, 1);
+            }
+        }
+    }
+
+    static void consumerChecks() {
+        var tp = new TopicPartition(TOPIC + "-lz4", 0);
+        run("seek", () -> {
+            try (var c = consumer()) {
+                c.assign(List.of(tp));
+                c.seek(tp, 150);
+                equal(read(c, 50).get(0).offset(), 150L);
+                c.seek(tp, 7);
+                equal(read(c, 1).get(0).offset(), 7L);
+                equal(c.position(tp) > 7, true);
+            }
+        });
+        run("offsets", () -> {
+            try (var c = consumer()) {
+                equal(c.beginningOffsets(List.of(tp)), Map.of(tp, 0L));
+                equal(c.endOffsets(List.of(tp)), Map.of(tp, 200L));
+                equal(c.offsetsForTimes(Map.of(tp, 1700000033000L)).get(tp).offset(), 33L);
+                equal(c.offsetsForTimes(Map.of(tp, 4102444800000L)).get(tp), null);
+                equal(c.partitionsFor(TOPIC).size(), 2);
+                equal(c.listTopics().containsKey(TOPIC), true);
+            }
+        });
+        run("read-committed", () -> {
+            try (var c = consumer("isolation.level", "read_committed")) {
+                c.assign(List.of(tp));
+                c.seek(tp, 0);
+                equal(read(c, 200).size(), 200);
+            }
+        });
+        run("small-fetches", () -> {
+            try (var c = consumer("max.partition.fetch.bytes", "100", "fetch.max.bytes", "100", "max.poll.records", "3")) {
+                c.assign(List.of(tp));
+                c.seek(tp, 0);
+                equal(read(c, 200).get(199).offset(), 199L);
+            }
+        });
+        run("out-of-range", () -> {
+            try (var c = consumer()) {
+                c.assign(List.of(tp));
+                c.seek(tp, 5000);
+                read(c, 1);
+                throw new AssertionError("no error");
+            } catch (org.apache.kafka.clients.consumer.OffsetOutOfRangeException e) { /* as it must be */ }
+        });
+    }
+
+    static void adminChecks(Admin admin) {
+        var topic = new ConfigResource(ConfigResource.Type.TOPIC, TOPIC);
+        run("describe-cluster", () -> equal(get(admin.describeCluster().nodes()).size(), 1));
+        run("describe-topics", () -> equal(get(admin.describeTopics(List.of(TOPIC)).allTopicNames()).get(TOPIC).partitions().size(), 2));
+        run("create-partitions", () -> {
+            get(admin.createPartitions(Map.of(TOPIC, NewPartitions.increaseTo(4))).all());
+            until(() -> get(admin.describeTopics(List.of(TOPIC)).allTopicNames()).get(TOPIC).partitions().size() == 4);
+        });
+        run("alter-configs", () -> {
+            var op = new AlterConfigOp(new ConfigEntry("retention.ms", "7200000"), AlterConfigOp.OpType.SET);
+            get(admin.incrementalAlterConfigs(Map.of(topic, List.of(op))).all());
+            until(() -> get(admin.describeConfigs(List.of(topic)).all()).get(topic).get("retention.ms").value().equals("7200000"));
+            var undo = new AlterConfigOp(new ConfigEntry("retention.ms", null), AlterConfigOp.OpType.DELETE);
+            get(admin.incrementalAlterConfigs(Map.of(topic, List.of(undo))).all());
+            until(() -> get(admin.describeConfigs(List.of(topic)).all()).get(topic).get("retention.ms").isDefault());
+        });
+        run("alter-configs-refused", () -> {
+            try {
+                var op = new AlterConfigOp(new ConfigEntry("no.such.config", "1"), AlterConfigOp.OpType.SET);
+                get(admin.incrementalAlterConfigs(Map.of(topic, List.of(op))).all());
+                throw new AssertionError("accepted");
+            } catch (ExecutionException e) { equal(e.getCause().getClass(), InvalidConfigurationException.class); }
+        });
+        run("list-offsets", () -> {
+            var tp = new TopicPartition(TOPIC + "-gzip", 0);
+            equal(get(admin.listOffsets(Map.of(tp, OffsetSpec.latest())).partitionResult(tp)).offset(), 200L);
+            equal(get(admin.listOffsets(Map.of(tp, OffsetSpec.forTimestamp(1700000012000L))).partitionResult(tp)).offset(), 12L);
+        });
+        run("delete-records", () -> {
+            var tp = new TopicPartition(TOPIC + "-snappy", 0);
+            equal(get(admin.deleteRecords(Map.of(tp, RecordsToDelete.beforeOffset(60))).lowWatermarks().get(tp)).lowWatermark(), 60L);
+            equal(get(admin.listOffsets(Map.of(tp, OffsetSpec.earliest())).partitionResult(tp)).offset(), 60L);
+        });
+        run("delete-topics", () -> {
+            get(admin.deleteTopics(List.of(TOPIC)).all());
+            until(() -> !get(admin.listTopics().names()).contains(TOPIC));
+        });
+    }
+
+    public static void main(String[] words) throws Exception {
+        address = words[0];
+        Properties p = new Properties();
+        p.put("bootstrap.servers", address);
+        p.put("default.api.timeout.ms", "30000");
+        p.put("request.timeout.ms", "20000");
+        try (Admin admin = Admin.create(p)) {
+            run("create-topics", () -> {
+                List<NewTopic> topics = new ArrayList<>(List.of(new NewTopic(TOPIC, 2, (short) 1).configs(Map.of("segment.bytes", "1048576"))));
+                for (String c : List.of("none", "gzip", "snappy", "lz4", "zstd")) topics.add(new NewTopic(TOPIC + "-" + c, 1, (short) 1));
+                get(admin.createTopics(topics).all());
+                until(() -> get(admin.listTopics().names()).contains(TOPIC + "-zstd"));
+                try {
+                    get(admin.createTopics(topics).all());
+                    throw new AssertionError("created twice");
+                } catch (ExecutionException e) { equal(e.getCause().getClass(), TopicExistsException.class); }
+            });
+            for (String c : List.of("none", "gzip", "snappy", "lz4", "zstd")) run("codec-" + c, () -> codec(c));
+            for (String acks : List.of("0", "1", "all"))
+                run("acks-" + acks, () -> produce(TOPIC, 20, "acks", acks, "enable.idempotence", "false"));
+            run("idempotent", () -> {
+                var sent = produce(TOPIC, 300, "enable.idempotence", "true", "batch.size", "300");
+                for (int n = 1; n < 300; n++) equal(sent.get(n).offset(), sent.get(n - 1).offset() + 1);
+            });
+            run("too-large", () -> {
+                try (var producer = new KafkaProducer<>(Map.of("bootstrap.servers", (Object) address, "max.request.size", "3000000", "buffer.memory", "9000000"),
+                        new StringSerializer(), new StringSerializer())) {
+                    producer.send(new ProducerRecord<>(TOPIC, 0, "k", "x".repeat(2000000))).get(30, TimeUnit.SECONDS);
+                    throw new AssertionError("accepted");
+                } catch (ExecutionException e) { equal(e.getCause().getClass(), RecordTooLargeException.class); }
+            });
+            consumerChecks();
+            adminChecks(admin);
+        }
+        System.out.println("java: " + passed + " passed, " + failed + " failed");
+        System.exit(failed > 0 ? 1 : 0);
+    }
+}

@@ -1,0 +1,83 @@
+// KafkaJS against HOST:PORT: producer and admin. Its consumer needs groups, so reading back is checked by offsets.
+const { Kafka, CompressionTypes, ConfigResourceTypes, logLevel } = require('kafkajs')
+
+const topic = `kafkajs-${Date.now()}`
+const kafka = new Kafka({ clientId: 'checks', brokers: [process.argv[2]], logLevel: logLevel.NOTHING, retry: { retries: 3 } })
+const admin = kafka.admin()
+let passed = 0, failed = 0
+
+async function run(name, check) {
+  try {
+    const limit = new Promise((_, reject) => setTimeout(() => reject(new Error('30 s are over')), 30000).unref())
+    await Promise.race([check(), limit])
+    passed++
+    console.log(`ok ${name}`)
+  } catch (e) {
+    failed++
+    console.log(`FAIL ${name} ${String(e.message).replace(/\s+/g, ' ')}`)
+  }
+}
+
+function equal(got, want) {
+  if (JSON.stringify(got) !== JSON.stringify(want)) throw new Error(`${JSON.stringify(got)} instead of ${JSON.stringify(want)}`)
+}
+
+// Kafka applies changes to its metadata a little after the answer.
+async function until(holds) {
+  for (let n = 0; n < 50; n++) {
+    if (await holds()) return
+    await new Promise(resolve => setTimeout(resolve, 200))
+  }
+  throw new Error('did not become true')
+}
+
+async function produce(name, count, how = {}, client = {}) {
+  const producer = kafka.producer(client)
+  await producer.connect()
+  try {
+    const messages = Array.from({ length: count }, (_, n) => ({ key: `k${n}`, value: `v${n}`, partition: 0, headers: { h: 'x' }, timestamp: String(1700000000000 + n * 1000) }))
+    return await producer.send({ topic: name, messages, ...how })
+  } finally {
+    await producer.disconnect()
+  }
+}
+
+async function main() {
+  await admin.connect()
+  await run('create-topics', async () => {
+    equal(await admin.createTopics({ topics: [{ topic, numPartitions: 2 }, { topic: `${topic}-offsets`, numPartitions: 1 }] }), true)
+    equal(await admin.createTopics({ topics: [{ topic }] }), false)
+    await until(async () => (await admin.listTopics()).includes(topic))
+  })
+  await run('codec-none', async () => equal((await produce(topic, 50))[0].baseOffset, '0'))
+  await run('codec-gzip', async () => equal((await produce(topic, 50, { compression: CompressionTypes.GZIP }))[0].baseOffset, '50'))
+  for (const acks of [0, 1, -1]) await run(`acks-${acks}`, async () => { await produce(topic, 5, { acks }) })
+  await run('idempotent', async () => { await produce(topic, 5, {}, { idempotent: true, maxInFlightRequests: 1 }) })
+  await run('offsets', async () => {
+    await produce(`${topic}-offsets`, 100)
+    equal(await admin.fetchTopicOffsets(`${topic}-offsets`), [{ partition: 0, offset: '100', high: '100', low: '0' }])
+    equal(await admin.fetchTopicOffsetsByTimestamp(`${topic}-offsets`, 1700000040000), [{ partition: 0, offset: '40' }])
+  })
+  await run('describe-cluster', async () => equal((await admin.describeCluster()).brokers.length, 1))
+  await run('partitions', async () => {
+    await admin.createPartitions({ topicPartitions: [{ topic, count: 4 }] })
+    await until(async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 4)
+  })
+  await run('configs', async () => {
+    const described = await admin.describeConfigs({ includeSynonyms: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['cleanup.policy'] }] })
+    equal(described.resources[0].configEntries.map(e => [e.configName, e.configValue]), [['cleanup.policy', 'delete']])
+  })
+  await run('delete-records', async () => {
+    await admin.deleteTopicRecords({ topic: `${topic}-offsets`, partitions: [{ partition: 0, offset: '30' }] })
+    equal((await admin.fetchTopicOffsets(`${topic}-offsets`))[0].low, '30')
+  })
+  await run('delete-topics', async () => {
+    await admin.deleteTopics({ topics: [topic] })
+    await until(async () => !(await admin.listTopics()).includes(topic))
+  })
+  await admin.disconnect()
+  console.log(`kafkajs: ${passed} passed, ${failed} failed`)
+  process.exit(failed ? 1 : 0)
+}
+
+main().catch(e => { console.log(`FAIL start ${e.message}\nkafkajs: ${passed} passed, ${failed + 1} failed`); process.exit(1) })
