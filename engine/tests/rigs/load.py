@@ -143,11 +143,11 @@ def open_consumer(address, **more):
                      **more})
 
 
-def read_all(address, topic, partitions, seconds=120):
-    """Every partition from offset 0 to its end, as lists of (offset, key, value)."""
+def read_all(address, topic, partitions, seconds=120, starts=None):
+    """Every partition from its start (0 unless named in `starts`) to its end, as lists of (offset, key, value)."""
     logs = [[] for _ in range(partitions)]
     consumer = open_consumer(address, **{"enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
+    consumer.assign([TopicPartition(topic, p, (starts or {}).get(p, 0)) for p in range(partitions)])
     ended, idle_end, last_error = set(), time.monotonic() + seconds, None
     try:
         while len(ended) < partitions:
