@@ -1,5 +1,6 @@
 //! The Tidelog broker.
 
+pub mod cluster;
 pub mod limits;
 pub mod platform;
 pub mod types;

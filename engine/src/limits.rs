@@ -8,3 +8,11 @@ pub const PRODUCER_BATCHES_MAX: usize = 5;
 pub const PRODUCERS_PER_SHARD_MAX: usize = 100_000;
 /// At that bound, a producer silent for so long may be forgotten for a new one, in milliseconds.
 pub const PRODUCER_IDLE_EVICTION_MS: i64 = 15 * 60 * 1000;
+/// Partitions that one CreateTopics or CreatePartitions request may add (Kafka's limit).
+pub const CREATE_PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+/// Partitions of one node.
+pub const PARTITIONS_PER_NODE_MAX: usize = 200_000;
+/// Bytes of one copy of the metadata log; a start compacts it well before.
+pub const METADATA_LOG_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Bytes of the metadata log that only records which do not grow the metadata may use.
+pub const METADATA_RESERVE_BYTES: u64 = 1024 * 1024;

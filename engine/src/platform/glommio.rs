@@ -66,7 +66,7 @@ impl GlommioDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(mode != OpenMode::Read).create(mode == OpenMode::Create).mode(0o644);
         let file = options.dma_open(path).await.map_err(to_io_error)?;
-        let file = GlommioFile { shared: Rc::new(file), runtime: self.runtime.clone() };
+        let file = GlommioFile { shared: Rc::new(OpenFile(file)), runtime: self.runtime.clone() };
         if mode != OpenMode::Read {
             self.lock(&file).await?;
         }
@@ -226,9 +226,27 @@ fn to_io_error<T>(error: glommio::GlommioError<T>) -> io::Error {
     }
 }
 
+/// An open file and its lock. glommio closes in the background, or never if the executor ends first, so the lock is
+/// given back at once: every operation in flight holds a reference, hence none is left.
+struct OpenFile(DmaFile);
+
+impl std::ops::Deref for OpenFile {
+    type Target = DmaFile;
+    fn deref(&self) -> &DmaFile {
+        &self.0
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // SAFETY: flock takes no pointers; the descriptor is open until `self.0` is dropped.
+        unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct GlommioFile {
-    shared: Rc<DmaFile>,
+    shared: Rc<OpenFile>,
     runtime: Runtime,
 }
 

@@ -1,0 +1,289 @@
+//! Decisions about dynamic configurations: IncrementalAlterConfigs.
+//!
+//! The settings table (crate `tuning`) says what a value may be; this file says which resource may be changed and
+//! turns the difference into records.
+
+use std::collections::BTreeMap;
+
+use tuning::AlterOperation;
+
+use super::controller::{ControlError, ControlErrorKind as Kind};
+use super::image::{ConfigResource, MetadataImage, ResourceKind};
+use super::name;
+use super::record::Record;
+
+/// The changes a client wants on one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterResource {
+    /// Kafka's number of the resource's kind, as received.
+    pub kind: i8,
+    /// Topic name, broker id, …
+    pub name: String,
+    /// In request order.
+    pub changes: Vec<AlterConfig>,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterConfig {
+    /// The key.
+    pub name: String,
+    /// SET 0, DELETE 1, APPEND 2, SUBTRACT 3, as received.
+    pub operation: i8,
+    /// The value, where the operation has one.
+    pub value: Option<String>,
+}
+
+/// Decides IncrementalAlterConfigs, per resource in request order.
+#[must_use]
+pub fn alter(
+    image: &MetadataImage,
+    resources: &[AlterResource],
+) -> (Vec<Result<(), ControlError>>, Vec<Record>) {
+    let mut records = Vec::new();
+    let results = resources.iter().map(|wanted| {
+        if resources
+            .iter()
+            .filter(|other| (other.kind, &other.name) == (wanted.kind, &wanted.name))
+            .count()
+            > 1
+        {
+            return Err(ControlError::new(
+                Kind::InvalidRequest,
+                "Each resource must appear at most once.",
+            ));
+        }
+        let resource = check_resource(image, wanted)?;
+        check_changes(&wanted.changes)?;
+        let present = image.overrides(&resource);
+        let future = apply(&resource, &present, &wanted.changes)?;
+        let first = records.len();
+        push_difference(&mut records, &resource, &present, &future);
+        // Each value may be right and the whole wrong: the records must lead to an image.
+        let mut trial = image.clone();
+        if let Err(error) = records[first..]
+            .iter()
+            .try_for_each(|record| trial.apply(record))
+        {
+            records.truncate(first);
+            return Err(ControlError::new(Kind::InvalidConfig, error.reason));
+        }
+        Ok(())
+    });
+    (results.collect(), records)
+}
+
+fn check_resource(
+    image: &MetadataImage,
+    wanted: &AlterResource,
+) -> Result<ConfigResource, ControlError> {
+    let refuse = |message: String| Err(ControlError::new(Kind::InvalidRequest, message));
+    let Some(kind) = ResourceKind::from_code(wanted.kind) else {
+        return refuse(format!("Unknown resource type {}", wanted.kind));
+    };
+    match kind {
+        ResourceKind::Topic => check_topic(image, &wanted.name)?,
+        ResourceKind::Broker | ResourceKind::BrokerLogger => {
+            check_broker(image.node_id, &wanted.name)?
+        }
+        ResourceKind::Group if wanted.name.is_empty() => {
+            return refuse("Default group resources are not allowed.".to_owned());
+        }
+        ResourceKind::ClientMetrics if wanted.name.is_empty() => {
+            return refuse("Subscription name can't be empty".to_owned());
+        }
+        ResourceKind::Group | ResourceKind::ClientMetrics => {}
+    }
+    Ok(ConfigResource {
+        kind,
+        name: wanted.name.clone(),
+    })
+}
+
+fn check_topic(image: &MetadataImage, topic: &str) -> Result<(), ControlError> {
+    if let Some(reason) = name::reason_invalid(topic) {
+        return Err(ControlError::new(Kind::InvalidTopic, reason));
+    }
+    if image.topic(topic).is_none() {
+        let message = format!("The topic '{topic}' does not exist.");
+        return Err(ControlError::new(Kind::UnknownTopicOrPartition, message));
+    }
+    Ok(())
+}
+
+// The empty name stands for all brokers of the cluster.
+fn check_broker(node_id: i32, broker: &str) -> Result<(), ControlError> {
+    if broker.is_empty() {
+        return Ok(());
+    }
+    let refuse = |message: String| Err(ControlError::new(Kind::InvalidRequest, message));
+    match broker.parse::<i32>() {
+        Ok(id) if id == node_id => Ok(()),
+        Ok(id) => refuse(format!(
+            "Unexpected broker id, expected {node_id}, but received {id}"
+        )),
+        Err(_) => refuse(format!("Node id must be an integer, but it is: {broker}")),
+    }
+}
+
+fn check_changes(changes: &[AlterConfig]) -> Result<(), ControlError> {
+    for (position, change) in changes.iter().enumerate() {
+        if changes[..position]
+            .iter()
+            .any(|earlier| earlier.name == change.name)
+        {
+            return Err(ControlError::new(
+                Kind::InvalidRequest,
+                "Error due to duplicate config keys",
+            ));
+        }
+        if !(0..=3).contains(&change.operation) {
+            let message = format!("Unknown configuration operation {}", change.operation);
+            return Err(ControlError::new(Kind::UnknownServerError, message));
+        }
+        if change.operation != 1 && change.value.is_none() {
+            let message = format!("Null value not supported for : {}", change.name);
+            return Err(ControlError::new(Kind::InvalidRequest, message));
+        }
+    }
+    Ok(())
+}
+
+// The settings table says what a value may be; groups and client metrics are not served yet, so their settings are not
+// taken either.
+fn apply(
+    resource: &ConfigResource,
+    present: &BTreeMap<String, String>,
+    changes: &[AlterConfig],
+) -> Result<BTreeMap<String, String>, ControlError> {
+    let table = match resource.kind {
+        ResourceKind::Topic => tuning::Resource::Topic,
+        ResourceKind::Broker if resource.name.is_empty() => tuning::Resource::BrokerDefault,
+        ResourceKind::Broker => tuning::Resource::Broker,
+        ResourceKind::BrokerLogger | ResourceKind::Group | ResourceKind::ClientMetrics => {
+            let message = format!(
+                "{:?} configurations are not served by this version of Tidelog.",
+                resource.kind
+            );
+            return Err(ControlError::new(Kind::InvalidRequest, message));
+        }
+    };
+    let operations: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            let operation = AlterOperation::from_code(change.operation).expect("checked before");
+            (change.name.as_str(), operation, change.value.as_deref())
+        })
+        .collect();
+    Ok(tuning::apply_incremental(table, present, &operations)?)
+}
+
+fn push_difference(
+    records: &mut Vec<Record>,
+    resource: &ConfigResource,
+    present: &BTreeMap<String, String>,
+    future: &BTreeMap<String, String>,
+) {
+    let record = |name: &String, value| Record::Config {
+        resource: resource.clone(),
+        name: name.clone(),
+        value,
+    };
+    let changed = future
+        .iter()
+        .filter(|(name, value)| present.get(*name) != Some(value));
+    records.extend(changed.map(|(name, value)| record(name, Some(value.clone()))));
+    records.extend(
+        present
+            .keys()
+            .filter(|name| !future.contains_key(*name))
+            .map(|name| record(name, None)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(name: &str, operation: i8, value: Option<&str>) -> AlterConfig {
+        AlterConfig {
+            name: name.to_owned(),
+            operation,
+            value: value.map(str::to_owned),
+        }
+    }
+
+    fn broker(name: &str, changes: Vec<AlterConfig>) -> AlterResource {
+        AlterResource {
+            kind: 4,
+            name: name.to_owned(),
+            changes,
+        }
+    }
+
+    fn decide(resources: &[AlterResource]) -> (Vec<Result<(), ControlError>>, Vec<Record>) {
+        let image = MetadataImage::empty("cluster", std::sync::Arc::default());
+        alter(&image, resources)
+    }
+
+    fn kind(resource: AlterResource) -> Kind {
+        decide(&[resource]).0.remove(0).unwrap_err().kind
+    }
+
+    #[test]
+    fn requests_that_kafka_refuses_get_the_same_kind() {
+        assert_eq!(kind(broker("2", vec![])), Kind::InvalidRequest);
+        assert_eq!(kind(broker("abc", vec![])), Kind::InvalidRequest);
+        assert_eq!(
+            kind(broker("1", vec![change("a", 0, None)])),
+            Kind::InvalidRequest
+        );
+        assert_eq!(
+            kind(broker("1", vec![change("a", 4, Some("1"))])),
+            Kind::UnknownServerError
+        );
+        let twice = vec![change("a", 0, Some("1")), change("a", 0, Some("2"))];
+        assert_eq!(kind(broker("1", twice)), Kind::InvalidRequest);
+        assert_eq!(
+            kind(AlterResource {
+                kind: 99,
+                ..broker("x", vec![])
+            }),
+            Kind::InvalidRequest
+        );
+        assert_eq!(
+            kind(AlterResource {
+                kind: 2,
+                ..broker("none", vec![])
+            }),
+            Kind::UnknownTopicOrPartition
+        );
+    }
+
+    #[test]
+    fn a_resource_named_twice_is_refused_both_times() {
+        let (results, records) = decide(&[
+            broker("1", vec![]),
+            broker("1", vec![change("a", 0, Some("1"))]),
+        ]);
+        assert!(results.iter().all(Result::is_err) && records.is_empty());
+    }
+
+    #[test]
+    fn only_the_difference_is_recorded() {
+        let (_, records) = decide(&[broker("", vec![change("log.retention.ms", 0, Some("1"))])]);
+        assert_eq!(records.len(), 1);
+        let resource = ConfigResource {
+            kind: ResourceKind::Broker,
+            name: String::new(),
+        };
+        assert_eq!(
+            records[0],
+            Record::Config {
+                resource,
+                name: "log.retention.ms".to_owned(),
+                value: Some("1".to_owned())
+            }
+        );
+    }
+}
