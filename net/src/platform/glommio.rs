@@ -97,13 +97,14 @@ pub(super) struct GlommioRuntime {
 }
 
 /// An operation in flight; see [`Runtime::begin_operation`].
+#[derive(Default)]
 pub struct OperationGuard {
     operations: Rc<Cell<usize>>,
 }
 
 impl Drop for OperationGuard {
     fn drop(&mut self) {
-        self.operations.set(self.operations.get() - 1);
+        self.operations.set(self.operations.get().saturating_sub(1));
     }
 }
 

@@ -16,6 +16,8 @@ use bytes::Bytes;
 mod blocking;
 mod glommio;
 mod glommio_net;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod sync;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,8 @@ pub struct Runtime {
 #[derive(Clone)]
 enum RuntimeBackend {
     Glommio(glommio::GlommioRuntime),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimRuntime),
 }
 
 /// The time given to [`Runtime::timeout`] passed before the work was done.
@@ -43,6 +47,8 @@ impl Runtime {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.spawn(task),
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => runtime.spawn(task),
         }
     }
 
@@ -50,6 +56,8 @@ impl Runtime {
     pub fn monotonic(&self) -> Duration {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.monotonic(),
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => runtime.monotonic(),
         }
     }
 
@@ -57,6 +65,8 @@ impl Runtime {
     pub fn wall_clock_ms(&self) -> i64 {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.wall_clock_ms(),
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => runtime.wall_clock_ms(),
         }
     }
 
@@ -64,6 +74,8 @@ impl Runtime {
     pub fn random_u64(&self) -> u64 {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.random_u64(),
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => runtime.random_u64(),
         }
     }
 
@@ -71,6 +83,8 @@ impl Runtime {
     pub async fn sleep(&self, duration: Duration) {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.sleep(duration).await,
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => runtime.sleep(duration).await,
         }
     }
 
@@ -78,6 +92,8 @@ impl Runtime {
     pub async fn yield_now(&self) {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.yield_now().await,
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => runtime.yield_now().await,
         }
     }
 
@@ -95,6 +111,11 @@ impl Runtime {
     pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match &self.backend {
             RuntimeBackend::Glommio(_) => blocking::run(work).await,
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => {
+                runtime.yield_now().await;
+                work()
+            }
         }
     }
 
@@ -103,6 +124,10 @@ impl Runtime {
         match &self.backend {
             RuntimeBackend::Glommio(_) => {
                 Ok(Listener { backend: ListenerBackend::Glommio(glommio_net::GlommioListener::bind(address)?) })
+            }
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => {
+                Ok(Listener { backend: ListenerBackend::Sim(sim::SimListener::bind(runtime, address)?) })
             }
         }
     }
@@ -113,15 +138,25 @@ impl Runtime {
             RuntimeBackend::Glommio(_) => {
                 Ok(Stream { backend: StreamBackend::Glommio(glommio_net::GlommioStream::connect(address).await?) })
             }
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(runtime) => {
+                Ok(Stream { backend: StreamBackend::Sim(sim::SimStream::connect(runtime, address).await?) })
+            }
         }
     }
 
-    /// Takes over a connection that another executor accepted.
+    /// Takes over a connection that another executor accepted. Panics on one of the other backend.
     pub fn attach(&self, stream: DetachedStream) -> io::Result<Stream> {
         match (&self.backend, stream.backend) {
             (RuntimeBackend::Glommio(_), DetachedBackend::Glommio(socket)) => {
                 Ok(Stream { backend: StreamBackend::Glommio(glommio_net::GlommioStream::attach(socket)?) })
             }
+            #[cfg(feature = "sim")]
+            (RuntimeBackend::Sim(runtime), DetachedBackend::Sim(detached)) => {
+                Ok(Stream { backend: StreamBackend::Sim(sim::SimStream::attach(runtime, detached)) })
+            }
+            #[cfg(feature = "sim")]
+            _ => panic!("a connection of the other backend"),
         }
     }
 
@@ -130,6 +165,8 @@ impl Runtime {
     pub fn begin_operation(&self) -> OperationGuard {
         match &self.backend {
             RuntimeBackend::Glommio(runtime) => runtime.begin_operation(),
+            #[cfg(feature = "sim")]
+            RuntimeBackend::Sim(_) => OperationGuard::default(),
         }
     }
 }
@@ -141,6 +178,8 @@ pub struct Listener {
 
 enum ListenerBackend {
     Glommio(glommio_net::GlommioListener),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimListener),
 }
 
 impl Listener {
@@ -151,6 +190,10 @@ impl Listener {
             ListenerBackend::Glommio(listener) => {
                 Ok(DetachedStream { backend: DetachedBackend::Glommio(listener.accept().await?) })
             }
+            #[cfg(feature = "sim")]
+            ListenerBackend::Sim(listener) => {
+                Ok(DetachedStream { backend: DetachedBackend::Sim(listener.accept().await?) })
+            }
         }
     }
 
@@ -158,6 +201,8 @@ impl Listener {
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
             ListenerBackend::Glommio(listener) => listener.local_address(),
+            #[cfg(feature = "sim")]
+            ListenerBackend::Sim(listener) => Ok(listener.local_address()),
         }
     }
 }
@@ -169,6 +214,8 @@ pub struct DetachedStream {
 
 enum DetachedBackend {
     Glommio(std::net::TcpStream),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimDetached),
 }
 
 impl DetachedStream {
@@ -176,6 +223,8 @@ impl DetachedStream {
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
             DetachedBackend::Glommio(socket) => socket.peer_addr(),
+            #[cfg(feature = "sim")]
+            DetachedBackend::Sim(detached) => detached.peer_address(),
         }
     }
 }
@@ -187,6 +236,8 @@ pub struct Stream {
 
 enum StreamBackend {
     Glommio(glommio_net::GlommioStream),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimStream),
 }
 
 impl Stream {
@@ -196,6 +247,10 @@ impl Stream {
             StreamBackend::Glommio(stream) => {
                 (ReadHalf { backend: StreamBackend::Glommio(stream.clone()) }, WriteHalf { backend: StreamBackend::Glommio(stream) })
             }
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => {
+                (ReadHalf { backend: StreamBackend::Sim(stream.clone()) }, WriteHalf { backend: StreamBackend::Sim(stream) })
+            }
         }
     }
 
@@ -203,6 +258,8 @@ impl Stream {
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
             StreamBackend::Glommio(stream) => stream.peer_address(),
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => Ok(stream.addresses()?.1),
         }
     }
 
@@ -210,6 +267,8 @@ impl Stream {
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
             StreamBackend::Glommio(stream) => stream.local_address(),
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => Ok(stream.addresses()?.0),
         }
     }
 }
@@ -224,6 +283,8 @@ impl ReadHalf {
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.backend {
             StreamBackend::Glommio(stream) => stream.read(buffer).await,
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => stream.read(buffer).await,
         }
     }
 }
@@ -239,6 +300,8 @@ impl WriteHalf {
     pub async fn write_all(&mut self, slices: &[Bytes]) -> io::Result<()> {
         match &mut self.backend {
             StreamBackend::Glommio(stream) => stream.write_all(slices).await,
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => stream.write_all(slices).await,
         }
     }
 
@@ -246,6 +309,8 @@ impl WriteHalf {
     pub fn shutdown(&self) {
         match &self.backend {
             StreamBackend::Glommio(stream) => stream.shutdown(),
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => stream.shutdown(),
         }
     }
 }
