@@ -287,6 +287,10 @@ impl<'a> Reader<'a> {
         let mut elements =
             Vec::with_capacity(count.min(self.remaining() / size_of::<T>().max(1) + 1));
         for _ in 0..count {
+            if elements.len() == elements.capacity() {
+                // Doubling, but never past the announced count.
+                elements.reserve_exact(elements.len().min(count - elements.len()));
+            }
             elements.push(decode(self, version)?);
         }
         Ok(Some(elements))

@@ -4,7 +4,6 @@
 
 pub mod abort_transaction;
 pub mod access_control_entry;
-mod any;
 pub mod begin_transaction;
 pub mod broker_registration_change;
 pub mod clear_elr;
@@ -29,5 +28,7 @@ pub mod unfence_broker;
 pub mod unregister_broker;
 pub mod user_scram_credential;
 pub mod zk_migration_state;
+
+mod any;
 
 pub use any::MetadataRecord;
