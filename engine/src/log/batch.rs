@@ -9,9 +9,9 @@ use net::records::BatchHeader;
 
 /// Bytes of a batch in front of what its CRC protects: base offset (8), batch length (4), partition leader epoch
 /// (4), magic (1), CRC (4).
-pub const PREFIX_BYTES: usize = 21;
+pub const PREFIX_BYTES: usize = net::records::BATCH_PREFIX_BYTES;
 /// Bytes of a batch's header.
-pub const HEADER_BYTES: usize = 61;
+pub const HEADER_BYTES: usize = net::records::BATCH_HEADER_BYTES;
 /// Bytes in front of what `batch_length` counts.
 pub const LENGTH_OVERHEAD: usize = 12;
 

@@ -31,3 +31,6 @@ pub use segment::{SegmentInfo, SegmentList};
 pub use transactions::{AbortedTransaction, AbortedTransactions, TransactionMarker};
 pub mod index;
 pub mod kafka_files;
+pub mod import;
+pub mod retention;
+pub mod segment_scanner;

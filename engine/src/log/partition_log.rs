@@ -583,6 +583,23 @@ impl PartitionLog {
 
     // -------------------------------------------------------------- recovery
 
+    /// The log goes on in this segment. Nothing happens if it is the active one; an empty active one is replaced.
+    pub fn replay_roll(&mut self, segment_base: Offset, now_ms: i64) -> Result<(), &'static str> {
+        let active = *self.segments.active();
+        if segment_base == active.base_offset {
+            return Ok(());
+        }
+        if segment_base < self.offsets.log_end() {
+            return Err("a replayed segment begins below the log end");
+        }
+        if active.size == 0 {
+            self.segments.reset_active(segment_base, now_ms);
+        } else {
+            self.segments.roll(segment_base, now_ms);
+        }
+        Ok(())
+    }
+
     /// Counts a batch that the journal or a segment holds beyond what is known, without checking sequences
     /// (STORAGE C2). The error says what does not fit.
     pub fn replay_batch(&mut self, batch: &ReplayedBatch<'_>) -> Result<(), &'static str> {
@@ -591,17 +608,11 @@ impl PartitionLog {
         if base_offset < self.offsets.log_end() || header.last_offset_delta < 0 {
             return Err("a replayed batch lies below the log end");
         }
-        let active = *self.segments.active();
-        if batch.segment_base != active.base_offset {
-            if batch.segment_base < active.base_offset || batch.segment_base > base_offset || batch.file_position.0 != 0 {
-                return Err("a replayed batch names a segment that cannot be");
-            }
-            if active.size == 0 {
-                self.segments.reset_active(batch.segment_base, batch.now_ms);
-            } else {
-                self.segments.roll(batch.segment_base, batch.now_ms);
-            }
-        } else if batch.file_position.0 != active.size {
+        if batch.segment_base > base_offset {
+            return Err("a replayed batch lies below its segment");
+        }
+        self.replay_roll(batch.segment_base, batch.now_ms)?;
+        if batch.file_position.0 != self.segments.active().size {
             return Err("a replayed batch leaves a hole in its segment");
         }
         let last_offset = Offset(header.base_offset.checked_add(i64::from(header.last_offset_delta)).ok_or("offsets run out")?);
