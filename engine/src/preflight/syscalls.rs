@@ -65,5 +65,5 @@ pub(super) fn filesystem(path: &Path) -> Option<i64> {
     }
     // SAFETY: the call returned 0, so the kernel filled the structure.
     let answer = unsafe { answer.assume_init() };
-    Some(answer.f_type as i64)
+    Some(answer.f_type)
 }
