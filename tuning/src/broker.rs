@@ -230,6 +230,7 @@ impl BrokerConfig {
         };
         check_roles(&config)?;
         config.log_dir()?;
+        check_metrics_listener(&config)?;
         Ok(config)
     }
 
@@ -361,6 +362,22 @@ fn settle_node_id(layers: &mut Layers) -> Result<(), ConfigError> {
             Ok(())
         }
     }
+}
+
+/// Whether `metrics.listener` is an address.
+fn check_metrics_listener(config: &BrokerConfig) -> Result<(), ConfigError> {
+    let Some(address) = config.metrics_listener() else {
+        return Ok(());
+    };
+    let is_address = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_address {
+        return Ok(());
+    }
+    Err(ConfigError::config(format!(
+        "metrics.listener = {address} is not of the form host:port, for instance 127.0.0.1:9644"
+    )))
 }
 
 /// A node of one is broker and controller; what describes anything else is refused.

@@ -214,3 +214,23 @@ fn broker_chain(names: &[&'static str], primary: &str, layers: &Layers) -> Vec<C
         .unwrap_or(chain.len());
     chain.split_off(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown_in_value_or_synonyms() {
+        let setting = lookup("ssl.key.password", Scope::Broker).expect("Kafka has it");
+        let secret = Some("secret".to_owned());
+        let synonym = ConfigSynonym {
+            name: setting.name.to_owned(),
+            value: secret.clone(),
+            source: ConfigSource::StaticBroker,
+        };
+        let described = entry(setting, secret, false, vec![synonym]);
+        assert!(described.sensitive);
+        assert_eq!((described.value, &described.synonyms[0].value), (None, &None));
+        assert_eq!(described.source, ConfigSource::StaticBroker);
+    }
+}
