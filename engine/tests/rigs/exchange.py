@@ -112,7 +112,7 @@ class Exchange:
         p.produce(TOPIC, b"more", b"more", 0, on_delivery=lambda e, m: ends.append((e, m.offset())))
         assert p.flush(30) == 0 and ends == [(None, self.logs[0][-1][0] + 1)], ends
         log = open(self.kafka.log, errors="replace").read()
-        bad = re.findall(r"^.*(?:ERROR|CorruptRecord|CorruptIndex).*$", log, re.M)
+        bad = re.findall(rf"^.*(?:ERROR.*(?:{TOPIC}-|Log)|CorruptRecord|CorruptIndex).*$", log, re.M)
         assert not bad, bad[0]
 
     def ours_imports(self):

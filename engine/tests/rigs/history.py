@@ -23,6 +23,7 @@ class History:
     def __init__(self, partitions):
         self.partitions = partitions
         self.known = [{} for _ in range(partitions)]   # offset -> key: acknowledged or seen, so it must stay
+        self.unplaced = [set() for _ in range(partitions)]   # acknowledged as a repetition, without an offset
         self.sent = {}                                 # writer -> how many numbers it has used
         self.acked, self.refused = 0, 0
         self.acked_partitions = set()
@@ -37,7 +38,10 @@ class History:
         with self.lock:
             self.acked += 1
             self.acked_partitions.add(partition)
-            self._must_stay(partition, offset, key, "acknowledged")
+            if offset is None or offset < 0:
+                self.unplaced[partition].add(key)
+            else:
+                self._must_stay(partition, offset, key, "acknowledged")
 
     def note_seen(self, partition, offset, key, value):
         """A consumer was given this record: from now on it may neither change nor vanish."""
@@ -76,6 +80,9 @@ class History:
                 kind = "moved" if key in place else "lost"
                 self.note_anomaly(kind, f"partition {partition}: {key} was at {offset}, now {place.get(key)}; "
                                         f"there is {found.get(offset)}, log end {len(log)}")
+        for key in self.unplaced[partition] - place.keys():
+            self.note_anomaly("lost", f"partition {partition}: {key} was acknowledged and is nowhere")
+        self.unplaced[partition].clear()
         # What was just read was seen too. After a loss the log as it is now becomes the new truth, so that
         # one loss is counted once.
         self.known[partition] = found
