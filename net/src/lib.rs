@@ -7,5 +7,6 @@
 pub mod fuzz;
 pub mod messages;
 pub mod platform;
-pub mod wire;
 pub mod records;
+pub mod server;
+pub mod wire;
