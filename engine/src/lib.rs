@@ -1,9 +1,17 @@
 //! The Tidelog broker.
 
+pub mod api;
 pub mod cluster;
+pub mod data_directory;
 pub mod limits;
+pub mod metrics;
+pub mod metrics_http;
+pub mod node;
+pub mod node_thread;
+pub mod partition;
 pub mod platform;
 pub mod preflight;
+pub mod shard;
 pub mod types;
 
 pub mod log;

@@ -16,3 +16,17 @@ pub const PARTITIONS_PER_NODE_MAX: usize = 200_000;
 pub const METADATA_LOG_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes of the metadata log that only records which do not grow the metadata may use.
 pub const METADATA_RESERVE_BYTES: u64 = 1024 * 1024;
+/// Calls that one shard may have under way to one other shard; more wait for a slot (DESIGN §6).
+pub const MESH_CALLS_MAX: usize = 512;
+/// Requests of one connection that were received and not yet taken up.
+pub const FRAMES_AHEAD_MAX: usize = 2;
+/// Produce requests of one connection that may be under way together.
+pub const PRODUCE_IN_FLIGHT_MAX: usize = 64;
+/// Answers of one connection that are written together, in bytes.
+pub const WRITE_TOGETHER_BYTES: usize = 64 * 1024;
+/// Received request bytes of one shard's connections; beyond it one request at a time is read.
+pub const RECEIVE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Partitions of one fetch session.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
+/// Addresses whose connections are counted apart.
+pub const PEER_ADDRESSES_MAX: usize = 100_000;

@@ -1,2 +1,112 @@
-//! The tidelog binary.
-fn main() {}
+//! The tidelog binary: without a subcommand it runs a node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use engine::node_thread::{self, RunningNode};
+use engine::preflight;
+use tuning::{BrokerConfig, NamedText, Sources};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An event log that every Apache Kafka client already speaks to.
+///
+/// Without a subcommand a node starts: by default on 127.0.0.1:9092, with its data in ./tidelog-data.
+#[derive(Debug, Parser)]
+#[command(name = "tidelog", version)]
+struct Arguments {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Built-in profile: default, low-latency, throughput or dev.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Configuration in the form of Kafka's server.properties.
+    #[arg(long, value_name = "FILE")]
+    properties: Option<PathBuf>,
+    /// One setting; may be given several times, a later one wins.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Allow listeners without encryption that other machines can reach.
+    #[arg(long)]
+    insecure: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = match configuration(arguments) {
+        Ok(config) => config,
+        Err(message) => {
+            eprintln!("tidelog: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    run(config)
+}
+
+fn configuration(arguments: Arguments) -> Result<BrokerConfig, String> {
+    let read = |path: Option<PathBuf>| path.map(|path| NamedText::read(&path)).transpose();
+    let mut sets = Vec::new();
+    for set in &arguments.sets {
+        let (key, value) = set.split_once('=').ok_or_else(|| format!("--set {set}: give it as KEY=VALUE"))?;
+        sets.push((key.trim().to_owned(), value.to_owned()));
+    }
+    if arguments.insecure {
+        sets.push(("insecure".to_owned(), "true".to_owned()));
+    }
+    let sources = Sources {
+        profile: arguments.profile,
+        toml: read(arguments.config).map_err(|error| error.to_string())?,
+        properties: read(arguments.properties).map_err(|error| error.to_string())?,
+        environment: std::env::vars().collect(),
+        sets,
+    };
+    let (config, warnings) = tuning::load(sources).map_err(|error| error.to_string())?;
+    for warning in warnings {
+        eprintln!("tidelog: warning: {warning}");
+    }
+    Ok(config)
+}
+
+fn run(config: BrokerConfig) -> ExitCode {
+    let shards = node_thread::shard_count(&config);
+    let needs = preflight::Needs {
+        shards: usize::from(shards),
+        data_directory: config.data_directory(),
+        durability: config.durability(),
+    };
+    if let Err(report) = preflight::check(&needs) {
+        eprintln!("{report}");
+        return ExitCode::from(u8::try_from(preflight::EXIT_CODE).unwrap_or(u8::MAX));
+    }
+    let signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("tidelog: signals cannot be handled: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let node = match RunningNode::start(config, true) {
+        Ok(node) => node,
+        Err(message) => {
+            eprintln!("tidelog: {message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{node}");
+    let _ = signals.forever().next();
+    println!("tidelog stops");
+    match node.stop() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("tidelog: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -34,3 +34,5 @@ pub mod kafka_files;
 pub mod import;
 pub mod retention;
 pub mod segment_scanner;
+mod standin;
+pub use standin::*;

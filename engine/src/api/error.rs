@@ -1,0 +1,76 @@
+//! The one place where errors of the layers below become Kafka's codes.
+//!
+//! Exhaustive on purpose: a new variant does not compile until somebody decides what a client is told.
+
+use net::records::RejectionKind;
+
+use super::ErrorCode;
+use crate::cluster::controller::ControlErrorKind;
+use crate::log::{AppendError, ReadError};
+
+impl From<&AppendError> for ErrorCode {
+    fn from(error: &AppendError) -> ErrorCode {
+        match error {
+            AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            AppendError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            AppendError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            AppendError::InvalidTransactionState => ErrorCode::InvalidTxnState,
+            AppendError::TransactionCoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+            AppendError::TooManyProducers { .. } => ErrorCode::PolicyViolation,
+            AppendError::BatchLargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            AppendError::InvalidBatch(_) => ErrorCode::InvalidRecord,
+            AppendError::OutOfSpace | AppendError::Poisoned(_) | AppendError::Quarantined => {
+                ErrorCode::KafkaStorageError
+            }
+            AppendError::Timeout => ErrorCode::RequestTimedOut,
+            // Retriable, and makes the client look for the leader again.
+            AppendError::Stopping => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl From<&ReadError> for ErrorCode {
+    fn from(error: &ReadError) -> ErrorCode {
+        match error {
+            ReadError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            ReadError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            ReadError::Quarantined { .. } | ReadError::Storage(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl From<RejectionKind> for ErrorCode {
+    fn from(kind: RejectionKind) -> ErrorCode {
+        match kind {
+            RejectionKind::CorruptMessage => ErrorCode::CorruptMessage,
+            RejectionKind::MessageTooLarge => ErrorCode::MessageTooLarge,
+            RejectionKind::RecordListTooLarge => ErrorCode::RecordListTooLarge,
+            RejectionKind::InvalidTimestamp => ErrorCode::InvalidTimestamp,
+            RejectionKind::UnsupportedCompressionType => ErrorCode::UnsupportedCompressionType,
+            RejectionKind::InvalidRecord => ErrorCode::InvalidRecord,
+        }
+    }
+}
+
+impl From<ControlErrorKind> for ErrorCode {
+    fn from(kind: ControlErrorKind) -> ErrorCode {
+        match kind {
+            ControlErrorKind::TopicAlreadyExists => ErrorCode::TopicAlreadyExists,
+            ControlErrorKind::InvalidTopic => ErrorCode::InvalidTopicException,
+            ControlErrorKind::InvalidPartitions => ErrorCode::InvalidPartitions,
+            ControlErrorKind::InvalidReplicationFactor => ErrorCode::InvalidReplicationFactor,
+            ControlErrorKind::InvalidReplicaAssignment => ErrorCode::InvalidReplicaAssignment,
+            ControlErrorKind::InvalidRequest => ErrorCode::InvalidRequest,
+            ControlErrorKind::InvalidConfig => ErrorCode::InvalidConfig,
+            ControlErrorKind::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
+            ControlErrorKind::UnknownTopicId => ErrorCode::UnknownTopicId,
+            ControlErrorKind::PolicyViolation => ErrorCode::PolicyViolation,
+            ControlErrorKind::UnknownServerError => ErrorCode::UnknownServerError,
+            ControlErrorKind::Storage => ErrorCode::KafkaStorageError,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The table of APIs and versions: what is advertised, and what is handled.
+//!
+//! A version is advertised only when real clients have been run against it (PROTOCOL §0). A few newer versions are
+//! handled without being advertised, so that they can be tested over the wire first.
+
+use net::messages::ApiKey;
+
+/// One API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Which.
+    pub key: ApiKey,
+    /// Versions in the ApiVersions answer.
+    pub advertised: (i16, i16),
+    /// Versions that are answered.
+    pub handled: (i16, i16),
+}
+
+const fn served(key: ApiKey, min: i16, max: i16) -> Served {
+    Served { key, advertised: (min, max), handled: (min, max) }
+}
+
+/// All APIs of this node, by key.
+pub const SERVED: &[Served] = &[
+    // KAFKA-18659: librdkafka before 2.11.1 looks for versions that nobody serves any more (PROTOCOL §1.2).
+    Served { key: ApiKey::Produce, advertised: (0, 9), handled: (3, 9) },
+    Served { key: ApiKey::Fetch, advertised: (4, 11), handled: (4, 12) },
+    Served { key: ApiKey::ListOffsets, advertised: (1, 6), handled: (1, 11) },
+    served(ApiKey::Metadata, 0, 8),
+    served(ApiKey::FindCoordinator, 0, 4),
+    served(ApiKey::ApiVersions, 0, 4),
+    served(ApiKey::CreateTopics, 2, 7),
+    served(ApiKey::DeleteTopics, 1, 6),
+    served(ApiKey::DeleteRecords, 0, 2),
+    served(ApiKey::InitProducerId, 0, 4),
+    served(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    served(ApiKey::DescribeConfigs, 1, 4),
+    served(ApiKey::CreatePartitions, 0, 3),
+    served(ApiKey::IncrementalAlterConfigs, 0, 1),
+    served(ApiKey::DescribeCluster, 0, 2),
+];
+
+/// The API with that key, if this node serves it.
+#[must_use]
+pub fn find(key: i16) -> Option<&'static Served> {
+    SERVED.iter().find(|served| served.key as i16 == key)
+}
+
+impl Served {
+    /// Whether `version` is answered.
+    #[must_use]
+    pub fn handles(&self, version: i16) -> bool {
+        (self.handled.0..=self.handled.1).contains(&version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SERVED;
+
+    #[test]
+    fn what_is_advertised_is_handled_except_the_oldest_produce_versions() {
+        assert!(SERVED.windows(2).all(|pair| pair[0].key < pair[1].key));
+        for served in SERVED {
+            assert!(served.advertised.1 <= served.handled.1, "{:?}", served.key);
+            let produce = served.key as i16 == 0;
+            assert!(produce || served.advertised.0 == served.handled.0, "{:?}", served.key);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The data directory as a whole: whose it is, and whether it was closed cleanly.
+//!
+//! `meta.properties` has Kafka's keys and form. Invariant: a directory that is not ours, or of a version we do not
+//! know, is refused before anything in it is changed (RELIABILITY R12).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+
+use net::platform::Runtime;
+use tuning::BrokerConfig;
+
+use crate::cluster::MetadataImage;
+use crate::log::{StorageError, StoppedShard};
+use crate::platform::Disk;
+
+/// Kafka's description of a data directory.
+const META_PROPERTIES: &str = "meta.properties";
+const META_BYTES_MAX: usize = 64 * 1024;
+const META_VERSION: &str = "1";
+/// Written last by a clean stop; Kafka then trusts the segments.
+const CLEAN_MARK: &str = ".kafka_cleanshutdown";
+/// Where everything of our own lies.
+const OWN_DIRECTORY: &str = "tidelog";
+/// What only Kafka itself leaves in a data directory.
+const KAFKAS_OWN: &str = "__cluster_metadata-0";
+
+/// What `meta.properties` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaProperties {
+    /// The cluster.
+    pub cluster_id: String,
+    /// The node.
+    pub node_id: i32,
+    /// The directory.
+    pub directory_id: String,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirectoryError {
+    /// The operating system refused.
+    #[error("data directory, {file}: {source}")]
+    Io {
+        /// What was used.
+        file: &'static str,
+        /// The reason.
+        source: io::Error,
+    },
+    /// It belongs to another node, cluster, version or program.
+    #[error("data directory: {0}")]
+    NotOurs(String),
+}
+
+fn failed(file: &'static str) -> impl Fn(io::Error) -> DataDirectoryError {
+    move |source| DataDirectoryError::Io { file, source }
+}
+
+/// Reads who the directory belongs to, or makes it ours if it is new.
+pub async fn open(disk: &Disk, runtime: &Runtime, broker: &BrokerConfig) -> Result<MetaProperties, DataDirectoryError> {
+    let exists = disk.exists(META_PROPERTIES).await.map_err(failed(META_PROPERTIES))?;
+    if !exists {
+        return format(disk, runtime, broker).await;
+    }
+    let bytes = disk.read_small(META_PROPERTIES, META_BYTES_MAX).await.map_err(failed(META_PROPERTIES))?;
+    let found = parse(&String::from_utf8_lossy(&bytes)).map_err(DataDirectoryError::NotOurs)?;
+    if found.node_id != broker.node_id() {
+        return Err(DataDirectoryError::NotOurs(format!(
+            "it belongs to node {}, this node is {}; set node.id={} or another log.dirs",
+            found.node_id,
+            broker.node_id(),
+            found.node_id
+        )));
+    }
+    if let Some(wanted) = broker.cluster_id()
+        && wanted != found.cluster_id
+    {
+        return Err(DataDirectoryError::NotOurs(format!(
+            "it belongs to cluster {}, cluster.id says {wanted}; remove cluster.id or set another log.dirs",
+            found.cluster_id
+        )));
+    }
+    if disk.exists(KAFKAS_OWN).await.map_err(failed(KAFKAS_OWN))? {
+        return Err(DataDirectoryError::NotOurs(
+            "it is a data directory of Apache Kafka; start on a fresh log.dirs and bring partitions over with \
+             `tidelog log import`"
+                .to_owned(),
+        ));
+    }
+    make_own_directory(disk).await?;
+    Ok(found)
+}
+
+async fn format(disk: &Disk, runtime: &Runtime, broker: &BrokerConfig) -> Result<MetaProperties, DataDirectoryError> {
+    let meta = MetaProperties {
+        cluster_id: broker.cluster_id().unwrap_or_else(|| random_id(runtime)),
+        node_id: broker.node_id(),
+        directory_id: random_id(runtime),
+    };
+    make_own_directory(disk).await?;
+    disk.write_small(META_PROPERTIES, render(&meta).as_bytes()).await.map_err(failed(META_PROPERTIES))?;
+    Ok(meta)
+}
+
+async fn make_own_directory(disk: &Disk) -> Result<(), DataDirectoryError> {
+    disk.create_directory(OWN_DIRECTORY).await.map_err(failed(OWN_DIRECTORY))?;
+    disk.sync_directory("").await.map_err(failed(OWN_DIRECTORY))
+}
+
+fn render(meta: &MetaProperties) -> String {
+    let MetaProperties { cluster_id, node_id, directory_id } = meta;
+    format!("#\nnode.id={node_id}\ndirectory.id={directory_id}\nversion={META_VERSION}\ncluster.id={cluster_id}\n")
+}
+
+fn parse(text: &str) -> Result<MetaProperties, String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let values: BTreeMap<&str, &str> =
+        lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim())).collect();
+    let value = |key: &str| values.get(key).copied().ok_or_else(|| format!("{META_PROPERTIES} has no {key}"));
+    let version = value("version")?;
+    if version != META_VERSION {
+        return Err(format!("{META_PROPERTIES} has version {version}, this program knows {META_VERSION}"));
+    }
+    let node_id = value("node.id")?;
+    Ok(MetaProperties {
+        cluster_id: value("cluster.id")?.to_owned(),
+        node_id: node_id.parse().map_err(|_| format!("{META_PROPERTIES}: node.id={node_id} is not a number"))?,
+        directory_id: values.get("directory.id").copied().unwrap_or_default().to_owned(),
+    })
+}
+
+/// 16 random bytes as Kafka writes its ids: url-safe base64 without padding.
+fn random_id(runtime: &Runtime) -> String {
+    let value = (u128::from(runtime.random_u64()) << 64) | u128::from(runtime.random_u64());
+    base64(value)
+}
+
+fn base64(value: u128) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // 22 digits of 6 bits: 128 bits and 4 zero bits at the end.
+    let digit = |index: u32| {
+        let bits = if index < 21 { value >> (122 - 6 * index) } else { value << 4 };
+        char::from(DIGITS[usize::try_from(bits & 63).expect("six bits")])
+    };
+    (0..22).map(digit).collect()
+}
+
+/// A start takes the clean mark away before it appends anything (STORAGE C12b).
+pub async fn remove_clean_mark(disk: &Disk) -> Result<(), DataDirectoryError> {
+    if disk.exists(CLEAN_MARK).await.map_err(failed(CLEAN_MARK))? {
+        disk.remove_file(CLEAN_MARK).await.map_err(failed(CLEAN_MARK))?;
+        disk.sync_directory("").await.map_err(failed(CLEAN_MARK))?;
+    }
+    Ok(())
+}
+
+/// Kafka's three node-wide checkpoints, then the clean mark.
+pub async fn mark_clean(disk: &Disk, image: &MetadataImage, stopped: &[StoppedShard]) -> Result<(), StorageError> {
+    let mut log_starts = BTreeMap::new();
+    let mut ends = BTreeMap::new();
+    for partition in stopped.iter().flat_map(|shard| &shard.partitions) {
+        let Some(topic) = image.topic_by_id(partition.id.topic_id) else { continue };
+        let key = (topic.name.to_string(), partition.id.index);
+        if partition.offsets.log_start().0 > 0 {
+            log_starts.insert(key.clone(), partition.offsets.log_start().0);
+        }
+        ends.insert(key, partition.offsets.high_watermark().0);
+    }
+    write(disk, "log-start-offset-checkpoint", &offset_checkpoint(&log_starts)).await?;
+    write(disk, "recovery-point-offset-checkpoint", &offset_checkpoint(&ends)).await?;
+    write(disk, "replication-offset-checkpoint", &offset_checkpoint(&ends)).await?;
+    let mark = format!("{{\"version\":0,\"brokerEpoch\":{}}}", image.broker_epoch);
+    write(disk, CLEAN_MARK, &mark).await
+}
+
+async fn write(disk: &Disk, file: &'static str, text: &str) -> Result<(), StorageError> {
+    disk.write_small(file, text.as_bytes()).await.map_err(|source| StorageError::io(file, source))
+}
+
+/// Kafka's form: version 0, number of entries, then `topic partition offset` lines.
+fn offset_checkpoint(offsets: &BTreeMap<(String, i32), i64>) -> String {
+    let mut text = format!("0\n{}\n", offsets.len());
+    for ((topic, partition), offset) in offsets {
+        let _ = writeln!(text, "{topic} {partition} {offset}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_properties_are_read_back_and_other_versions_refused() {
+        let meta = MetaProperties { cluster_id: "c".into(), node_id: 3, directory_id: "d".into() };
+        assert_eq!(parse(&render(&meta)), Ok(meta.clone()));
+        let newer = render(&meta).replace("version=1", "version=2");
+        assert!(parse(&newer).is_err_and(|error| error.contains("version 2")));
+        assert!(parse("version=1\nnode.id=1\n").is_err());
+    }
+
+    #[test]
+    fn ids_are_written_as_kafka_writes_them() {
+        assert_eq!(base64(0), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(base64(u128::MAX), "_____________________w");
+        assert_eq!(base64(1), "AAAAAAAAAAAAAAAAAAAAAQ");
+    }
+
+    #[test]
+    fn an_offset_checkpoint_is_kafkas() {
+        let offsets = BTreeMap::from([(("a".to_owned(), 0), 5), (("b".to_owned(), 1), 7)]);
+        assert_eq!(offset_checkpoint(&offsets), "0\n2\na 0 5\nb 1 7\n");
+    }
+}

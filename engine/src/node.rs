@@ -1,0 +1,380 @@
+//! A whole node: the order in which it starts, and the order in which it stops.
+//!
+//! Runs on shard 0's executor and works on either platform backend. Invariants: nothing is written before the data
+//! directory is known to be ours; every partition's leader epoch is raised durably before it is served (DESIGN §7);
+//! the clean mark is written last and never after a failure (STORAGE C12b).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::platform::sync::remote_oneshot;
+use net::platform::{ExecutorHandle, Listener, Placement, Runtime, spawn_executor};
+use tracing::{error, info, warn};
+use tuning::BrokerConfig;
+
+use crate::cluster::{Controller, MetadataImage, MetadataStore, StoreError, controller};
+use crate::data_directory::{self, DataDirectoryError, MetaProperties};
+use crate::log::{self, KnownPartition, KnownPartitions, RecoveryReport, StorageError, StorageSettings, StoppedShard};
+use crate::platform::Disk;
+use crate::shard::mesh::MeshSeat;
+use crate::shard::message::{ShardRequest, ShardResponse};
+use crate::shard::{ClusterView, ControlEdge, Shard, ShardSeed, directory};
+use crate::types::ShardId;
+
+/// What a node is started with; decided before any executor runs.
+pub struct NodeSettings {
+    /// Everything the settings table knows.
+    pub broker: Arc<BrokerConfig>,
+    /// Number of shards.
+    pub shards: u16,
+    /// Whether shard n runs on core n only.
+    pub pinned: bool,
+    /// Where clients connect.
+    pub listeners: Vec<ListenerSettings>,
+    /// Where metrics are served, if anywhere.
+    pub metrics_listener: Option<SocketAddr>,
+    /// Largest request frame.
+    pub request_bytes_max: usize,
+    /// Received request bytes per shard.
+    pub receive_bytes_max: usize,
+    /// Record bytes in unsent answers per shard.
+    pub fetch_bytes_max: usize,
+    /// Record bytes of one answer.
+    pub fetch_response_bytes_max: usize,
+    /// Fetch sessions per shard.
+    pub fetch_sessions_max: usize,
+    /// How long a connection may be silent.
+    pub idle_max: Duration,
+    /// Connections of the node.
+    pub connections_max: usize,
+    /// Connections of one address.
+    pub connections_per_peer_max: usize,
+    /// Whether tasks that keep their core are looked for (not in the simulator, whose clock is not a thread's).
+    pub detect_stalls: bool,
+    /// For the journals, segments and caches.
+    pub storage: StorageSettings,
+}
+
+/// One address for clients.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
+    /// Kafka's listener name.
+    pub name: String,
+    /// What to listen on; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Host that clients are told.
+    pub advertised_host: String,
+    /// Port that clients are told; 0 is the one that the system chose.
+    pub advertised_port: u16,
+}
+
+/// Where the other shards run.
+pub enum Executors {
+    /// Each on a thread of its own, over this data directory.
+    Threads(PathBuf),
+    /// All beside shard 0, on its executor and disk.
+    Here,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDirectory(#[from] DataDirectoryError),
+    /// The metadata log cannot be used.
+    #[error(transparent)]
+    Metadata(#[from] StoreError),
+    /// The metadata log contradicts itself.
+    #[error("the metadata log does not fit together: {0}")]
+    Replay(String),
+    /// The logs cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A shard's executor does not start.
+    #[error("shard {shard} does not start: {reason}")]
+    Shard {
+        /// Which.
+        shard: u16,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A running node, as its first shard holds it.
+pub struct Node {
+    shard: Shard,
+    disk: Disk,
+    addresses: Vec<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
+    report: RecoveryReport,
+    executors: Vec<ExecutorHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node over `disk`; resolves when it listens.
+    ///
+    /// # Errors
+    /// What keeps it from starting, in words for the operator. Nothing is left listening then.
+    pub async fn start(
+        runtime: &Runtime,
+        disk: &Disk,
+        executors: Executors,
+        mut settings: NodeSettings,
+    ) -> Result<Node, StartError> {
+        let listeners = listen(runtime, &mut settings).await?;
+        let metrics = match settings.metrics_listener {
+            Some(address) => Some(listen_on(runtime, address).await?),
+            None => None,
+        };
+        let identity = data_directory::open(disk, runtime, &settings.broker).await?;
+        let (mut store, image) = open_metadata(runtime, disk, &settings, &identity).await?;
+        let recovered = log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
+        data_directory::remove_clean_mark(disk).await?;
+        let image = take_the_lead(runtime, &mut store, image, &settings).await?;
+
+        let settings = Arc::new(settings);
+        let view = ClusterView::empty(Arc::new(image.clone()), settings.shards).follow(Arc::new(image));
+        let controller = Controller::new(view.image.clone());
+        let report = recovered.report.clone();
+        let mut seeds = seeds(&settings, Arc::new(view), recovered).into_iter();
+        let first = seeds.next().expect("a node has a shard");
+        let threads = start_others(runtime, disk, &executors, seeds, settings.pinned).await?;
+        let shard = Shard::start(runtime, disk, first).await?;
+        shard.lead(ControlEdge::new(controller, store));
+        let mut addresses = Vec::new();
+        for (index, (listener, address)) in listeners.into_iter().enumerate() {
+            addresses.push(address);
+            shard.accept(listener, index);
+        }
+        let metrics_address = metrics.map(|(listener, address)| {
+            runtime.spawn(crate::metrics_http::serve(shard.clone(), listener));
+            address
+        });
+        Ok(Node { shard, disk: disk.clone(), addresses, metrics_address, report, executors: threads })
+    }
+
+    /// The addresses it listens on, in the order of the settings.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The address at which metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// What recovery found.
+    pub fn report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// Its first shard.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Stops: no new connection, requests under way are answered, everything is written behind, and the clean mark
+    /// comes last.
+    ///
+    /// # Errors
+    /// A shard's storage failed; the node is down, its directory is not marked clean.
+    pub async fn stop(self) -> Result<(), StorageError> {
+        let Node { shard, disk, executors, .. } = self;
+        shard.draining().raise();
+        let others: Vec<ShardId> = shard.mesh().shards().filter(|other| *other != shard.id()).collect();
+        let mut draining = Vec::new();
+        for other in &others {
+            draining.push(shard.mesh().send(*other, ShardRequest::Drain).await);
+        }
+        shard.drain().await;
+        for drained in draining {
+            let _ = drained.await;
+        }
+        let mut results = Vec::new();
+        for other in shard.mesh().shards() {
+            match shard.mesh_call(other, ShardRequest::Stop).await {
+                Ok(ShardResponse::Stopped(result)) => results.push(*result),
+                _ => error!(shard = other.0, "the shard was gone before it was stopped"),
+            }
+        }
+        let complete = results.len() == others.len() + 1;
+        let stopped = results.into_iter().collect::<Result<Vec<StoppedShard>, StorageError>>()?;
+        if complete {
+            let image = shard.image();
+            data_directory::mark_clean(&disk, &image, &stopped).await?;
+        }
+        // Their executors end by themselves once their storage is closed.
+        let joined = shard.runtime().run_blocking(move || {
+            executors.into_iter().map(ExecutorHandle::join).collect::<Result<Vec<()>, _>>()
+        });
+        if let Err(error) = joined.await {
+            warn!(%error, "a shard's executor ended badly");
+        }
+        Ok(())
+    }
+}
+
+/// Listens first: a port that is taken is found before anything is written. Connections wait in the kernel's queue.
+async fn listen(
+    runtime: &Runtime,
+    settings: &mut NodeSettings,
+) -> Result<Vec<(Listener, SocketAddr)>, StartError> {
+    let mut listeners = Vec::new();
+    for listener in &mut settings.listeners {
+        let (socket, address) = listen_on(runtime, listener.address).await?;
+        if listener.advertised_port == 0 {
+            listener.advertised_port = address.port();
+        }
+        listeners.push((socket, address));
+    }
+    Ok(listeners)
+}
+
+async fn listen_on(runtime: &Runtime, address: SocketAddr) -> Result<(Listener, SocketAddr), StartError> {
+    let fail = |source| StartError::Listen { address, source };
+    let listener = runtime.listen(address).await.map_err(fail)?;
+    let local = listener.local_address().map_err(fail)?;
+    Ok((listener, local))
+}
+
+async fn open_metadata(
+    runtime: &Runtime,
+    disk: &Disk,
+    settings: &NodeSettings,
+    identity: &MetaProperties,
+) -> Result<(MetadataStore, MetadataImage), StartError> {
+    let (mut store, found) = MetadataStore::open(disk).await?;
+    for finding in &found.findings {
+        warn!("{finding}");
+    }
+    let mut image = MetadataImage::empty(&identity.cluster_id, settings.broker.clone());
+    image.offset = found.first_offset - 1;
+    apply(&mut image, &found.records)?;
+    if found.records.is_empty() {
+        let records = controller::first_records();
+        store.append(&records, runtime.wall_clock_ms()).await?;
+        apply(&mut image, &records)?;
+    }
+    Ok((store, image))
+}
+
+fn apply(image: &mut MetadataImage, records: &[crate::cluster::Record]) -> Result<(), StartError> {
+    records.iter().try_for_each(|record| image.apply(record)).map_err(|error| StartError::Replay(error.to_string()))
+}
+
+fn known_partitions(image: &MetadataImage) -> KnownPartitions {
+    let known = |(id, topic, _): (_, &Arc<crate::cluster::TopicImage>, _)| {
+        (id, KnownPartition { directory: directory(topic, id), config: topic.config.clone() })
+    };
+    KnownPartitions { partitions: image.partitions().map(known).collect(), removed: image.removed_topics.clone() }
+}
+
+/// Registers this start and raises every partition's leader epoch, in one durable append.
+async fn take_the_lead(
+    runtime: &Runtime,
+    store: &mut MetadataStore,
+    mut image: MetadataImage,
+    settings: &NodeSettings,
+) -> Result<MetadataImage, StartError> {
+    let listener = settings.listeners.first().expect("a node has a listener");
+    let records = controller::start_records(&image, &listener.advertised_host, listener.advertised_port);
+    store.append(&records, runtime.wall_clock_ms()).await?;
+    apply(&mut image, &records)?;
+    Ok(image)
+}
+
+/// Gives every partition to its owner.
+fn seeds(settings: &Arc<NodeSettings>, view: Arc<ClusterView>, recovered: log::Recovered) -> Vec<ShardSeed> {
+    let mut seeds: Vec<ShardSeed> = MeshSeat::for_shards(settings.shards)
+        .into_iter()
+        .zip(0..)
+        .map(|(seat, shard)| ShardSeed {
+            id: ShardId(shard),
+            seat,
+            view: view.clone(),
+            generation: recovered.generation,
+            partitions: Vec::new(),
+            settings: settings.clone(),
+        })
+        .collect();
+    for partition in recovered.partitions {
+        let id = partition.id();
+        let found = view.topic_by_id(id.topic_id).and_then(|topic| Some((topic, topic.partition(id.index)?)));
+        let Some((topic, (_, known, owner))) = found else {
+            error!(?id, "recovery returned a partition that the metadata does not know");
+            continue;
+        };
+        let config = topic.image.config.clone();
+        seeds[usize::from(owner.0)].partitions.push((partition, known.leader_epoch, config));
+    }
+    seeds
+}
+
+async fn start_others(
+    runtime: &Runtime,
+    disk: &Disk,
+    executors: &Executors,
+    seeds: impl Iterator<Item = ShardSeed>,
+    pinned: bool,
+) -> Result<Vec<ExecutorHandle<()>>, StartError> {
+    let mut handles = Vec::new();
+    let mut ready = BTreeMap::new();
+    for seed in seeds {
+        let id = seed.id;
+        let (sender, receiver) = remote_oneshot::channel();
+        ready.insert(id, receiver);
+        match executors {
+            Executors::Here => {
+                let (runtime, disk) = (runtime.clone(), disk.clone());
+                runtime.clone().spawn(async move { run_shard(&runtime, &disk, seed, sender).await });
+            }
+            Executors::Threads(data_directory) => {
+                let data_directory = data_directory.clone();
+                let placement = if pinned { Placement::Core(usize::from(id.0)) } else { Placement::Unpinned };
+                let body = move |runtime: Runtime| async move {
+                    match Disk::open_data_directory(&runtime, &data_directory).await {
+                        Ok(disk) => run_shard(&runtime, &disk, seed, sender).await,
+                        Err(error) => drop(sender.send(Err(error.to_string()))),
+                    }
+                };
+                let handle = spawn_executor(&format!("shard-{}", id.0), placement, body);
+                handles.push(handle.map_err(|error| StartError::Shard { shard: id.0, reason: error.to_string() })?);
+            }
+        }
+    }
+    for (id, receiver) in ready {
+        let fail = |reason| StartError::Shard { shard: id.0, reason };
+        receiver.await.map_err(|_| fail("its executor ended".to_owned()))?.map_err(fail)?;
+    }
+    info!(shards = handles.len() + 1, "shards run");
+    Ok(handles)
+}
+
+async fn run_shard(
+    runtime: &Runtime,
+    disk: &Disk,
+    seed: ShardSeed,
+    ready: remote_oneshot::Sender<Result<(), String>>,
+) {
+    match Shard::start(runtime, disk, seed).await {
+        Ok(shard) => {
+            let _ = ready.send(Ok(()));
+            shard.stopped().wait().await;
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error.to_string()));
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! A shard: one executor with its storage, its connections and its seat in the mesh.
+//!
+//! Invariant: what a shard owns never leaves its thread; other shards reach it by [`message::ShardRequest`] only. What
+//! all shards know of the cluster is one immutable [`ClusterView`], replaced as a whole.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::platform::sync::Semaphore;
+use net::platform::sync::Closed;
+use net::platform::{Listener, Runtime};
+use net::server::ReceiveBudget;
+
+pub mod accept;
+pub mod connection;
+mod control;
+pub mod mesh;
+pub mod message;
+pub mod signal;
+mod stall;
+pub mod view;
+
+pub use control::ControlEdge;
+pub use view::{ClusterView, TopicView};
+
+use crate::api::fetch_session::FetchSessions;
+use crate::cluster::{ControlRequest, ControlResponse, MetadataImage, PartitionImage, TopicImage};
+use crate::log::{Generation, RecoveredPartition, Storage, StorageError};
+use crate::metrics::{Counters, ShardMetrics};
+use crate::node::NodeSettings;
+use crate::partition;
+use crate::platform::Disk;
+use crate::types::{LeaderEpoch, PartitionId, ShardId};
+use accept::ConnectionCounts;
+use connection::Connection;
+use mesh::{Mesh, MeshSeat, ReturnAddress};
+use message::{ShardRequest, ShardResponse};
+use signal::{Outstanding, Signal};
+
+/// How often connections are looked at for deadlines.
+const DEADLINE_LOOK: Duration = Duration::from_secs(1);
+/// How long a stopping shard waits for its connections to finish their requests.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Everything a shard starts from; made on shard 0's executor and sent to the shard's own.
+pub struct ShardSeed {
+    /// Which shard.
+    pub id: ShardId,
+    /// Its seat in the mesh.
+    pub seat: MeshSeat,
+    /// The cluster at start.
+    pub view: Arc<ClusterView>,
+    /// The generation of its journal.
+    pub generation: Generation,
+    /// Its partitions as recovery left them.
+    pub partitions: Vec<(RecoveredPartition, LeaderEpoch, Arc<tuning::TopicConfig>)>,
+    /// The node's settings.
+    pub settings: Arc<NodeSettings>,
+}
+
+/// A running shard. Cheap to clone, never leaves its executor.
+#[derive(Clone)]
+pub struct Shard {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    id: ShardId,
+    runtime: Runtime,
+    storage: Storage,
+    mesh: Mesh,
+    settings: Arc<NodeSettings>,
+    view: RefCell<Arc<ClusterView>>,
+    /// On shard 0 only.
+    control: RefCell<Option<Rc<ControlEdge>>>,
+    /// On shard 0 only.
+    counts: RefCell<Option<ConnectionCounts>>,
+    receive_budget: ReceiveBudget,
+    fetch_budget: Semaphore,
+    fetch_sessions: RefCell<FetchSessions>,
+    connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    next_connection: Cell<u64>,
+    open: Outstanding,
+    draining: Signal,
+    stopped: Signal,
+    counters: Counters,
+}
+
+impl Shard {
+    /// Opens the shard's journal and starts to answer the mesh.
+    pub async fn start(runtime: &Runtime, disk: &Disk, seed: ShardSeed) -> Result<Shard, StorageError> {
+        let ShardSeed { id, seat, view, generation, partitions, settings } = seed;
+        let storage = Storage::start(runtime, disk, id, generation, settings.storage.clone(), partitions).await?;
+        let (mesh, receiver) = seat.take();
+        let shard = Shard {
+            inner: Rc::new(Inner {
+                id,
+                runtime: runtime.clone(),
+                storage,
+                mesh,
+                view: RefCell::new(view),
+                control: RefCell::default(),
+                counts: RefCell::default(),
+                receive_budget: ReceiveBudget::new(settings.receive_bytes_max),
+                fetch_budget: Semaphore::new(settings.fetch_bytes_max),
+                fetch_sessions: RefCell::new(FetchSessions::new(settings.fetch_sessions_max)),
+                connections: RefCell::default(),
+                next_connection: Cell::new(0),
+                open: Outstanding::default(),
+                draining: Signal::default(),
+                stopped: Signal::default(),
+                counters: Counters::default(),
+                settings,
+            }),
+        };
+        let handling = shard.clone();
+        let (requests, responses) = receiver.into_loops(move |request, back| handling.take_request(request, back));
+        runtime.spawn(requests);
+        runtime.spawn(responses);
+        runtime.spawn(watch_deadlines(shard.clone()));
+        if shard.settings().detect_stalls {
+            runtime.spawn(stall::watch(shard.clone()));
+        }
+        Ok(shard)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ShardId {
+        self.inner.id
+    }
+    /// Its executor.
+    pub fn runtime(&self) -> &Runtime {
+        &self.inner.runtime
+    }
+    /// Its partitions.
+    pub fn storage(&self) -> &Storage {
+        &self.inner.storage
+    }
+    /// The way to the other shards.
+    pub fn mesh(&self) -> &Mesh {
+        &self.inner.mesh
+    }
+    /// The node's settings.
+    pub fn settings(&self) -> &Arc<NodeSettings> {
+        &self.inner.settings
+    }
+    /// What is known of the cluster now.
+    pub fn view(&self) -> Arc<ClusterView> {
+        self.inner.view.borrow().clone()
+    }
+    /// The metadata now.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.inner.view.borrow().image.clone()
+    }
+    /// The bytes of requests that its connections hold.
+    pub fn receive_budget(&self) -> &ReceiveBudget {
+        &self.inner.receive_budget
+    }
+    /// The record bytes that its unsent answers pin.
+    pub fn fetch_budget(&self) -> &Semaphore {
+        &self.inner.fetch_budget
+    }
+    /// The fetch sessions of its connections.
+    pub fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
+        &self.inner.fetch_sessions
+    }
+    /// What it counts.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+    /// Raised when no further request is taken.
+    pub fn draining(&self) -> &Signal {
+        &self.inner.draining
+    }
+    /// Raised when the storage is closed.
+    pub fn stopped(&self) -> &Signal {
+        &self.inner.stopped
+    }
+
+    /// Makes this the shard that changes metadata and counts connections.
+    pub fn lead(&self, control: ControlEdge) {
+        let settings = self.settings();
+        self.inner.control.replace(Some(Rc::new(control)));
+        let counts =
+            ConnectionCounts::new(settings.shards, settings.connections_max, settings.connections_per_peer_max);
+        self.inner.counts.replace(Some(counts));
+    }
+
+    /// Accepts connections of the listener with that index in the settings.
+    pub fn accept(&self, listener: Listener, index: usize) {
+        self.runtime().spawn(accept::accept(self.clone(), listener, index));
+    }
+
+    /// Changes metadata, wherever this is called; resolves when every shard has the result.
+    pub async fn control(&self, request: ControlRequest) -> Result<ControlResponse, Closed> {
+        match self.mesh_call(ShardId(0), ShardRequest::Control(request)).await? {
+            ShardResponse::Control(response) => Ok(response),
+            _ => Err(Closed),
+        }
+    }
+
+    /// Hands a new image to every shard and waits until each of them follows it. On shard 0 only.
+    pub(crate) async fn publish(&self, image: Arc<MetadataImage>) -> Result<(), StorageError> {
+        let view = Arc::new(self.view().follow(image));
+        let mut pending = Vec::new();
+        for shard in self.mesh().shards().filter(|shard| *shard != self.id()) {
+            pending.push(self.mesh().send(shard, ShardRequest::Publish(view.clone())).await);
+        }
+        let mut result = self.follow(view).await;
+        for answer in pending {
+            if let Ok(ShardResponse::Published(Err(error))) = answer.await {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// Adds up all shards' counters.
+    pub async fn gather_metrics(&self) -> ShardMetrics {
+        let mut sum = self.metrics();
+        for shard in self.mesh().shards().filter(|shard| *shard != self.id()) {
+            if let Ok(ShardResponse::Metrics(metrics)) = self.mesh().call(shard, ShardRequest::Metrics).await {
+                sum.add(&metrics);
+            }
+        }
+        sum
+    }
+
+    /// Takes no further request and waits until those under way are answered, or for too long.
+    pub async fn drain(&self) {
+        self.draining().raise();
+        for connection in self.connections() {
+            connection.drain();
+        }
+        let _ = self.runtime().timeout(DRAIN_MAX, self.inner.open.none()).await;
+        for connection in self.connections() {
+            connection.close();
+        }
+    }
+
+    /// A call that also works to oneself.
+    pub async fn mesh_call(&self, to: ShardId, request: ShardRequest) -> Result<ShardResponse, Closed> {
+        if to == self.id() {
+            return Ok(self.serve(request).await);
+        }
+        self.mesh().call(to, request).await
+    }
+
+    fn connections(&self) -> Vec<Rc<Connection>> {
+        self.inner.connections.borrow().values().cloned().collect()
+    }
+
+    pub(crate) fn next_connection_number(&self) -> u64 {
+        self.inner.next_connection.replace(self.inner.next_connection.get() + 1)
+    }
+
+    fn register(&self, connection: &Rc<Connection>) {
+        self.inner.open.add();
+        self.inner.connections.borrow_mut().insert(connection.number(), connection.clone());
+        if self.draining().is_raised() {
+            connection.drain();
+        }
+    }
+
+    fn unregister(&self, connection: &Connection) {
+        self.inner.connections.borrow_mut().remove(&connection.number());
+        self.inner.open.remove();
+    }
+
+    fn admit(&self, peer: IpAddr) -> Option<(ShardId, accept::Ticket)> {
+        self.inner.counts.borrow_mut().as_mut()?.admit(peer)
+    }
+
+    fn metrics(&self) -> ShardMetrics {
+        self.inner.counters.snapshot(self.storage().metrics(), self.inner.open.count())
+    }
+
+    /// Starts what a shard asks for, in order of arrival; never waits.
+    fn take_request(&self, request: ShardRequest, back: ReturnAddress) {
+        match request {
+            // Appends and reads take their place in the order now; only their completion is waited for.
+            ShardRequest::Append(appends) => {
+                let appending = partition::append(self.storage(), appends);
+                self.runtime().spawn(async move { back.answer(ShardResponse::Append(appending.await)) });
+            }
+            ShardRequest::Fetch(fetch) => {
+                let fetching = partition::fetch(self.runtime(), self.storage(), fetch);
+                self.runtime().spawn(async move { back.answer(ShardResponse::Fetch(fetching.await)) });
+            }
+            ShardRequest::Connection(accepted) => {
+                connection::serve(self, accepted);
+                back.answer(ShardResponse::Done);
+            }
+            other => {
+                let shard = self.clone();
+                self.runtime().spawn(async move { back.answer(shard.serve(other).await) });
+            }
+        }
+    }
+
+    async fn serve(&self, request: ShardRequest) -> ShardResponse {
+        let storage = self.storage();
+        match request {
+            ShardRequest::Append(appends) => ShardResponse::Append(partition::append(storage, appends).await),
+            ShardRequest::Fetch(fetch) => {
+                ShardResponse::Fetch(partition::fetch(self.runtime(), storage, fetch).await)
+            }
+            ShardRequest::FindOffsets(lookups) => {
+                ShardResponse::FindOffsets(partition::find_offsets(storage, lookups).await)
+            }
+            ShardRequest::EpochEnds(lookups) => ShardResponse::EpochEnds(partition::epoch_ends(storage, &lookups)),
+            ShardRequest::DeleteRecords(partitions) => {
+                ShardResponse::DeleteRecords(partition::delete_records(storage, partitions).await)
+            }
+            ShardRequest::Control(request) => {
+                let control = self.inner.control.borrow().clone();
+                let control = control.expect("control requests go to shard 0, which leads before it listens");
+                ShardResponse::Control(control.handle(self, request).await)
+            }
+            ShardRequest::Publish(view) => ShardResponse::Published(self.follow(view).await),
+            ShardRequest::Connection(accepted) => {
+                connection::serve(self, accepted);
+                ShardResponse::Done
+            }
+            ShardRequest::Metrics => ShardResponse::Metrics(Box::new(self.metrics())),
+            ShardRequest::Drain => {
+                self.drain().await;
+                ShardResponse::Done
+            }
+            ShardRequest::Stop => {
+                let stopped = storage.stop().await;
+                self.stopped().raise();
+                ShardResponse::Stopped(Box::new(stopped))
+            }
+        }
+    }
+
+    fn own_partitions<'v>(
+        &self,
+        view: &'v ClusterView,
+    ) -> impl Iterator<Item = (PartitionId, &'v PartitionImage, &'v TopicView)> + use<'v> {
+        let me = self.id();
+        view.topics().flat_map(move |topic| {
+            (0..).map_while(|index| topic.partition(index)).filter(move |(_, _, owner)| *owner == me).map(
+                move |(id, partition, _)| (id, partition, topic),
+            )
+        })
+    }
+
+    /// Follows a new view: partitions that became this shard's are created before clients can name them, deleted ones
+    /// go after clients can no longer.
+    async fn follow(&self, next: Arc<ClusterView>) -> Result<(), StorageError> {
+        let before = self.view();
+        let mut result = Ok(());
+        for (id, partition, topic) in self.own_partitions(&next) {
+            let directory = directory(&topic.image, id);
+            if before.owner(id).is_none() {
+                let config = topic.image.config.clone();
+                let created = self.storage().create_partition(id, &directory, partition.leader_epoch, config);
+                if let Err(error) = created.await {
+                    tracing::error!(directory, %error, "creating the partition failed");
+                    result = Err(error);
+                }
+            } else if before.topic_by_id(id.topic_id).is_none_or(|known| known.image.config != topic.image.config) {
+                self.storage().configure(id, topic.image.config.clone());
+            }
+        }
+        self.inner.view.replace(next.clone());
+        for (id, _, topic) in self.own_partitions(&before) {
+            if next.owner(id).is_none()
+                && let Err(error) = self.storage().delete_partition(id).await
+            {
+                tracing::error!(directory = directory(&topic.image, id), %error, "deleting the partition failed");
+                result = Err(error);
+            }
+        }
+        result
+    }
+}
+
+/// Name of a partition's directory.
+pub fn directory(topic: &TopicImage, id: PartitionId) -> String {
+    format!("{}-{}", topic.name, id.index)
+}
+
+async fn watch_deadlines(shard: Shard) {
+    let idle_max = shard.settings().idle_max;
+    loop {
+        shard.runtime().sleep(DEADLINE_LOOK).await;
+        let now = shard.runtime().monotonic();
+        for connection in shard.connections() {
+            connection.check_deadlines(now, idle_max);
+        }
+    }
+}
