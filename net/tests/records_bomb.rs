@@ -68,6 +68,21 @@ fn zstd_bomb(announce: bool) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A single segment, whose window is the announced content: 100 MiB, of which runs of zeros follow.
+fn zstd_segment_bomb() -> Vec<u8> {
+    let block = |kind: u32, size: usize| ((size as u32) << 3 | kind << 1).to_le_bytes();
+    let start = record_start();
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000];
+    frame.extend_from_slice(&(100u32 << 20).to_le_bytes());
+    frame.extend_from_slice(&block(0, start.len())[..3]);
+    frame.extend_from_slice(&start);
+    for _ in 0..799 {
+        frame.extend_from_slice(&block(1, 128 << 10)[..3]);
+        frame.push(0);
+    }
+    frame
+}
+
 /// A megabyte of blocks that each repeat one zero as often as a block may.
 fn lz4_bomb(size_code: u8, block_bytes: usize) -> Vec<u8> {
     let start = record_start();
@@ -139,14 +154,20 @@ fn xerial(block: &[u8]) -> Vec<u8> {
     framed
 }
 
+fn status_kib(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// The process's greatest resident memory since [`forget_peak`], in KiB.
 fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    status_kib("VmHWM:")
+}
+
+/// What is reserved now, touched or not, in KiB.
+fn reserved_kib() -> u64 {
+    status_kib("VmSize:")
 }
 
 /// Sets the peak back to what is resident now, and says how much that is.
@@ -170,6 +191,12 @@ fn bombs() -> Vec<(&'static str, Compression, Vec<u8>, RejectionKind)> {
             "zstd that announces its size",
             Zstd,
             zstd_bomb(true),
+            MessageTooLarge,
+        ),
+        (
+            "zstd, one segment",
+            Zstd,
+            zstd_segment_bomb(),
             MessageTooLarge,
         ),
         (
@@ -207,13 +234,15 @@ fn bombs() -> Vec<(&'static str, Compression, Vec<u8>, RejectionKind)> {
     ]
 }
 
-/// Judges step by step and says how many steps it took.
-fn judge(batch: &[u8], limits: &ValidationLimits) -> (usize, Rejection) {
+/// Judges step by step; also says how many steps it took, and what was reserved at most between two of them.
+fn judge(batch: &[u8], limits: &ValidationLimits) -> (Rejection, usize, u64) {
     let mut validator = Validator::new(batch, limits, NOW_MS);
+    let mut reserved = 0;
     for steps in 1.. {
         if let Step::Done(judgement) = validator.step() {
-            return (steps, judgement.unwrap_err());
+            return (judgement.unwrap_err(), steps, reserved);
         }
+        reserved = reserved.max(reserved_kib());
     }
     unreachable!()
 }
@@ -240,14 +269,17 @@ fn a_bomb_in_any_codec_is_refused_within_bounded_memory() {
         let batch = batch_around(*codec, bomb);
         for limits in [usual, generous] {
             let before = forget_peak();
-            let (steps, rejection) = judge(&batch, &limits);
+            let reserved_before = reserved_kib();
+            let (rejection, steps, reserved) = judge(&batch, &limits);
             let extra = peak_kib() - before;
+            let reserved = reserved.saturating_sub(reserved_before);
             assert_eq!(rejection.kind, *kind, "{name}: {rejection}");
             assert!(
                 extra <= EXTRA_KIB_MAX,
                 "{name}: {extra} KiB more for {} bytes",
                 batch.len()
             );
+            assert!(reserved <= EXTRA_KIB_MAX, "{name}: {reserved} KiB reserved");
             assert!(steps < 300, "{name}: {steps} steps");
         }
     }

@@ -39,7 +39,7 @@ fn sample(codec: Compression, seed: u64) -> Vec<u8> {
         builder.append(
             key,
             Some(&value),
-            &[(b"trace", Some(b"abcdef")), (b"", None)],
+            &[(b"", None), (b"trace", Some(b"abcdef"))],
             NOW_MS + i64::from(at % 7),
         );
     }
@@ -59,6 +59,12 @@ fn reseal(batch: &mut [u8]) {
 /// Judges, reads and packs anew; what is accepted must read to exactly as many records as the header says.
 fn exercise(bytes: &[u8]) -> bool {
     let judgement = validate(bytes, &ValidationLimits::default(), NOW_MS);
+    let unlimited = ValidationLimits {
+        max_message_bytes: usize::MAX,
+        decompressed_bytes_max: usize::MAX,
+        ..ValidationLimits::default()
+    };
+    assert!(judgement.is_err() || validate(bytes, &unlimited, NOW_MS) == judgement);
     let mut decompressor = Decompressor::new(4 << 20);
     let mut last = None;
     for batch in split_batches(bytes) {

@@ -73,7 +73,7 @@ impl<'a> Gzip<'a> {
 
     fn inflate(&mut self, out: &mut Output, room: usize) -> Result<(), Fault> {
         // One byte more than there is room for: whether that comes is how too much shows.
-        let target = out.room(STEP_BYTES.min(room + 1));
+        let target = out.room(STEP_BYTES.min(room.saturating_add(1)));
         let piece = &self.rest[..self.rest.len().min(STEP_BYTES)];
         let (read_before, wrote_before) = (self.inflate.total_in(), self.inflate.total_out());
         let status = self

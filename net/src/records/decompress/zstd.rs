@@ -74,7 +74,7 @@ impl<'a> Zstd<'a> {
     ) -> Result<(usize, usize), Fault> {
         // One byte more than there is room for: whether that comes is how too much shows.
         let mut input = InBuffer::around(piece);
-        let mut output = OutBuffer::around(out.room(STEP_BYTES.min(room + 1)));
+        let mut output = OutBuffer::around(out.room(STEP_BYTES.min(room.saturating_add(1))));
         let hint = self
             .decoder
             .run(&mut input, &mut output)
@@ -104,7 +104,8 @@ fn lowered_header(bytes: &[u8], room: usize) -> Result<Option<([u8; 6], usize)>,
     {
         return Err(Fault::TooLarge);
     }
-    let wanted = (room.max(1).next_power_of_two().trailing_zeros()).max(WINDOW_LOG_KEPT);
+    let wanted = (usize::BITS - room.saturating_sub(1).leading_zeros())
+        .clamp(WINDOW_LOG_KEPT, WINDOW_LOG_MAX);
     let window_log = 10 + u32::from(window >> 3);
     if single_segment || window_log > WINDOW_LOG_MAX || window_log <= wanted {
         return Ok(None);
