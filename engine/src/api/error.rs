@@ -69,6 +69,8 @@ impl From<ControlErrorKind> for ErrorCode {
             ControlErrorKind::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
             ControlErrorKind::UnknownTopicId => ErrorCode::UnknownTopicId,
             ControlErrorKind::PolicyViolation => ErrorCode::PolicyViolation,
+            ControlErrorKind::RequestTimedOut => ErrorCode::RequestTimedOut,
+            ControlErrorKind::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
             ControlErrorKind::UnknownServerError => ErrorCode::UnknownServerError,
             ControlErrorKind::Storage => ErrorCode::KafkaStorageError,
         }

@@ -17,6 +17,7 @@ use net::wire::{EncodeError, Reader, Writer};
 use tracing::{debug, error};
 
 mod api_versions;
+mod authorized;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -36,6 +37,7 @@ mod offset_for_leader_epoch;
 mod owners;
 mod produce;
 mod produce_batch;
+mod topic_results;
 pub mod versions;
 
 pub use error_code::ErrorCode;

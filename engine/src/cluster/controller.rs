@@ -96,6 +96,10 @@ pub enum ControlErrorKind {
     UnknownTopicId,
     /// A limit of the node.
     PolicyViolation,
+    /// The request's deadline was over before it was looked at.
+    RequestTimedOut,
+    /// `delete.topic.enable` is off.
+    TopicDeletionDisabled,
     /// What Kafka answers to an unknown operation.
     UnknownServerError,
     /// The metadata log cannot be written.

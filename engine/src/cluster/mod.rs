@@ -15,7 +15,7 @@ pub mod record;
 pub mod store;
 pub mod topics;
 
-pub use controller::{ControlError, ControlRequest, ControlResponse, Controller};
+pub use controller::{ControlError, ControlErrorKind, ControlRequest, ControlResponse, Controller};
 pub use image::{ConfigResource, MetadataImage, PartitionImage, ResourceKind, TopicImage};
 pub use record::Record;
 pub use store::{FoundLog, MetadataStore, StoreError};

@@ -41,7 +41,7 @@ pub struct CreatedTopic {
 }
 
 /// How a client names a topic to delete.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicSelector {
     /// By name.
     pub name: Option<String>,

@@ -28,6 +28,7 @@ pub use control::ControlEdge;
 pub use view::{ClusterView, TopicView};
 
 use crate::api::fetch_session::FetchSessions;
+use crate::cluster::producer_ids::ProducerIdBlock;
 use crate::cluster::{ControlRequest, ControlResponse, MetadataImage, PartitionImage, TopicImage};
 use crate::log::{Generation, RecoveredPartition, Storage, StorageError};
 use crate::metrics::{Counters, ShardMetrics};
@@ -82,6 +83,7 @@ struct Inner {
     receive_budget: ReceiveBudget,
     fetch_budget: Semaphore,
     fetch_sessions: RefCell<FetchSessions>,
+    producer_ids: RefCell<ProducerIdBlock>,
     connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
     next_connection: Cell<u64>,
     open: Outstanding,
@@ -108,6 +110,7 @@ impl Shard {
                 receive_budget: ReceiveBudget::new(settings.receive_bytes_max),
                 fetch_budget: Semaphore::new(settings.fetch_bytes_max),
                 fetch_sessions: RefCell::new(FetchSessions::new(settings.fetch_sessions_max)),
+                producer_ids: RefCell::default(),
                 connections: RefCell::default(),
                 next_connection: Cell::new(0),
                 open: Outstanding::default(),
@@ -167,6 +170,10 @@ impl Shard {
     /// The fetch sessions of its connections.
     pub fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
         &self.inner.fetch_sessions
+    }
+    /// The producer ids that it may give out.
+    pub fn producer_ids(&self) -> &RefCell<ProducerIdBlock> {
+        &self.inner.producer_ids
     }
     /// What it counts.
     pub fn counters(&self) -> &Counters {
