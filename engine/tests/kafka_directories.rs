@@ -14,10 +14,15 @@ use engine::log::{LogConfig, PartitionLog, ProducerCount};
 use engine::types::{LeaderEpoch, Offset, PartitionId, TopicId};
 use std::path::{Path, PathBuf};
 
-const ID: PartitionId = PartitionId { topic_id: TopicId([9; 16]), index: 0 };
+const ID: PartitionId = PartitionId {
+    topic_id: TopicId([9; 16]),
+    index: 0,
+};
 
 fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segments").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/segments")
+        .join(path)
 }
 
 fn read(path: &str) -> Vec<u8> {
@@ -54,8 +59,15 @@ fn import_segments(
             let bytes = &file[position..(position + length).min(file.len())];
             match import.feed(bytes)? {
                 Fed::More { length: wanted } => {
-                    assert!(wanted > 0 && position + wanted <= file.len(), "only bytes that exist are asked for");
-                    length = if import.position().0 as usize == position { length + step } else { step };
+                    assert!(
+                        wanted > 0 && position + wanted <= file.len(),
+                        "only bytes that exist are asked for"
+                    );
+                    length = if import.position().0 as usize == position {
+                        length + step
+                    } else {
+                        step
+                    };
                 }
                 Fed::Complete | Fed::Ended(_) => break,
             }
@@ -69,7 +81,10 @@ fn import(directory: &str) -> ImportedLog {
     let (set, partition) = directory.split_once('/').unwrap();
     let topic = partition.strip_suffix("-0").unwrap();
     let log_starts = decode_offset_checkpoint(&read(&format!("{set}/log-start-offset-checkpoint"))).unwrap();
-    let log_start = log_starts.iter().find(|(name, _, _)| name == topic).map(|(_, _, offset)| *offset);
+    let log_start = log_starts
+        .iter()
+        .find(|(name, _, _)| name == topic)
+        .map(|(_, _, offset)| *offset);
     import_segments(&segments(directory), log_start, Some(epochs), 1 << 20).unwrap()
 }
 
@@ -94,7 +109,14 @@ fn every_batch_of_a_clean_directory_is_found_where_kafka_has_it() {
             let mut scanner = SegmentScanner::new(base, file.len() as u64, 0, 4096);
             let fed = scanner.feed(&file, |batch, position| {
                 let header = batch.header();
-                found.push((header.base_offset, header.last_offset(), batch.bytes().len() as i64, i64::from(header.partition_leader_epoch), header.max_timestamp, i64::from(position.0)));
+                found.push((
+                    header.base_offset,
+                    header.last_offset(),
+                    batch.bytes().len() as i64,
+                    i64::from(header.partition_leader_epoch),
+                    header.max_timestamp,
+                    i64::from(position.0),
+                ));
             });
             assert_eq!(fed, Fed::Complete, "{directory}/{name}");
             let mut position = 0;
@@ -104,7 +126,14 @@ fn every_batch_of_a_clean_directory_is_found_where_kafka_has_it() {
                 .iter()
                 .map(|batch| {
                     let number = |key: &str| batch[key].as_i64().unwrap();
-                    let entry = (number("baseOffset"), number("lastOffset"), number("sizeInBytes"), number("leaderEpoch"), number("maxTimestamp"), position);
+                    let entry = (
+                        number("baseOffset"),
+                        number("lastOffset"),
+                        number("sizeInBytes"),
+                        number("leaderEpoch"),
+                        number("maxTimestamp"),
+                        position,
+                    );
                     position += number("sizeInBytes");
                     entry
                 })
@@ -121,16 +150,25 @@ fn a_clean_directory_gives_kafkas_epochs_producers_and_transactions() {
         assert_eq!(imported.cut, None, "{directory}");
         let checkpoint = &imported.checkpoint;
         let epochs = encode_epoch_checkpoint(&checkpoint.epochs);
-        assert_eq!(epochs.as_bytes(), read(&format!("{directory}/leader-epoch-checkpoint")), "{directory}");
+        assert_eq!(
+            epochs.as_bytes(),
+            read(&format!("{directory}/leader-epoch-checkpoint")),
+            "{directory}"
+        );
         if !directory.starts_with("compacted") {
             assert_snapshot(directory, &imported);
         }
         for (number, (base, _)) in segments(directory).iter().enumerate() {
-            let log = PartitionLog::restore(checkpoint.clone(), LogConfig::default(), ProducerCount::default()).unwrap();
+            let log =
+                PartitionLog::restore(checkpoint.clone(), LogConfig::default(), ProducerCount::default()).unwrap();
             let next = log.segments().next_base(number).unwrap_or(checkpoint.end_offset);
             let path = format!("{directory}/{:020}.txnindex", base.0);
             if golden(&path).exists() {
-                assert_eq!(encode_transaction_index(log.aborted().of_segment(*base, next)), read(&path), "{path}");
+                assert_eq!(
+                    encode_transaction_index(log.aborted().of_segment(*base, next)),
+                    read(&path),
+                    "{path}"
+                );
             }
         }
     }
@@ -139,8 +177,17 @@ fn a_clean_directory_gives_kafkas_epochs_producers_and_transactions() {
 /// Our snapshot at the log end is Kafka's, byte for byte once it is put in Kafka's order (that of a Java hash map).
 fn assert_snapshot(directory: &str, imported: &ImportedLog) {
     let path = format!("{directory}/{:020}.snapshot", imported.checkpoint.end_offset.0);
-    let mut producers: Vec<_> = imported.checkpoint.producers.iter().map(|(id, entry)| (*id, entry)).collect();
-    let kafkas_order: Vec<_> = decode_snapshot(&read(&path), 0).unwrap().iter().map(|(id, _)| *id).collect();
+    let mut producers: Vec<_> = imported
+        .checkpoint
+        .producers
+        .iter()
+        .map(|(id, entry)| (*id, entry))
+        .collect();
+    let kafkas_order: Vec<_> = decode_snapshot(&read(&path), 0)
+        .unwrap()
+        .iter()
+        .map(|(id, _)| *id)
+        .collect();
     producers.sort_by_key(|(id, _)| kafkas_order.iter().position(|other| other == id));
     assert_eq!(encode_snapshot(producers), read(&path), "{path}");
 }
@@ -151,8 +198,17 @@ fn recovery_of_a_killed_kafka_ends_where_kafkas_own_recovery_ends() {
         let directory = format!("kill9/{partition}");
         let imported = import(&directory);
         let after = segments(&format!("recovered/{partition}"));
-        let sizes: Vec<u32> = imported.checkpoint.segments.iter().map(|segment| segment.size).collect();
-        assert_eq!(sizes, after.iter().map(|(_, file)| file.len() as u32).collect::<Vec<_>>(), "{partition}");
+        let sizes: Vec<u32> = imported
+            .checkpoint
+            .segments
+            .iter()
+            .map(|segment| segment.size)
+            .collect();
+        assert_eq!(
+            sizes,
+            after.iter().map(|(_, file)| file.len() as u32).collect::<Vec<_>>(),
+            "{partition}"
+        );
         for ((base, before), (_, after)) in segments(&directory).iter().zip(&after) {
             assert!(before.starts_with(after), "{partition} {base}");
         }
@@ -184,7 +240,10 @@ fn damage_with_good_segments_behind_it_is_refused() {
     let middle = segments[3].1.len() / 2;
     segments[3].1[middle] ^= 1;
     let error = import_segments(&segments, None, None, 1 << 20).unwrap_err();
-    assert!(matches!(error, ImportError::Damaged { segment, end: ScanEnd::Checksum, .. } if segment == segments[3].0), "{error}");
+    assert!(
+        matches!(error, ImportError::Damaged { segment, end: ScanEnd::Checksum, .. } if segment == segments[3].0),
+        "{error}"
+    );
     assert_eq!(import_segments(&[], None, None, 1).unwrap_err(), ImportError::NoSegment);
 }
 
@@ -193,7 +252,10 @@ fn the_size_of_the_reads_changes_nothing() {
     let whole = import("clean/s-roll-0");
     let segments = segments("clean/s-roll-0");
     for step in [61, 100, 777] {
-        assert_eq!(import_segments(&segments, None, None, step).unwrap().checkpoint, whole.checkpoint);
+        assert_eq!(
+            import_segments(&segments, None, None, step).unwrap().checkpoint,
+            whole.checkpoint
+        );
     }
 }
 
@@ -201,7 +263,9 @@ fn the_size_of_the_reads_changes_nothing() {
 fn a_log_cut_anywhere_keeps_exactly_its_whole_batches() {
     let (base, file) = segments("clean/s-txn-0").remove(0);
     let mut ends = vec![0];
-    SegmentScanner::new(base, file.len() as u64, 0, 4096).feed(&file, |batch, position| ends.push(position.0 as usize + batch.bytes().len()));
+    SegmentScanner::new(base, file.len() as u64, 0, 4096).feed(&file, |batch, position| {
+        ends.push(position.0 as usize + batch.bytes().len())
+    });
     for length in 0..file.len() {
         let imported = import_segments(&[(base, file[..length].to_vec())], None, None, 1 << 20).unwrap();
         let valid = *ends.iter().rfind(|end| **end <= length).unwrap();
@@ -219,14 +283,29 @@ fn scan(base: Offset, file: &[u8], interval: u32) -> IndexBuilder {
 /// `s-roll` was written with `index.interval.bytes` = 500.
 #[test]
 fn kafkas_indexes_follow_from_ours() {
-    for (directory, interval) in [("clean/s-roll-0", 500), ("clean/s-none-0", 4096), ("clean/s-txn-0", 4096), ("clean/s-idem-0", 4096)] {
+    for (directory, interval) in [
+        ("clean/s-roll-0", 500),
+        ("clean/s-none-0", 4096),
+        ("clean/s-txn-0", 4096),
+        ("clean/s-idem-0", 4096),
+    ] {
         for (base, file) in segments(directory) {
             let builder = scan(base, &file, interval);
             let info = *builder.info();
             let (offsets, times) = kafka_indexes(&SegmentIndex::Building(builder), &info);
             let path = |extension: &str| format!("{directory}/{:020}.{extension}", base.0);
-            assert_eq!(encode_offset_index(base, &offsets), read(&path("index")), "{}", path("index"));
-            assert_eq!(encode_time_index(base, &times), read(&path("timeindex")), "{}", path("timeindex"));
+            assert_eq!(
+                encode_offset_index(base, &offsets),
+                read(&path("index")),
+                "{}",
+                path("index")
+            );
+            assert_eq!(
+                encode_time_index(base, &times),
+                read(&path("timeindex")),
+                "{}",
+                path("timeindex")
+            );
             assert_eq!(decode_offset_index(base, &read(&path("index"))).unwrap(), offsets);
             assert_eq!(decode_time_index(base, &read(&path("timeindex"))).unwrap(), times);
         }
@@ -244,17 +323,36 @@ fn preallocated_indexes_of_a_killed_broker_end_at_their_last_entry() {
 #[test]
 fn the_small_files_come_back_as_kafka_wrote_them() {
     for set in ["clean", "kill9", "recovered"] {
-        for name in ["log-start-offset-checkpoint", "recovery-point-offset-checkpoint", "replication-offset-checkpoint"] {
+        for name in [
+            "log-start-offset-checkpoint",
+            "recovery-point-offset-checkpoint",
+            "replication-offset-checkpoint",
+        ] {
             let file = read(&format!("{set}/{name}"));
             let entries = decode_offset_checkpoint(&file).unwrap();
-            let again = encode_offset_checkpoint(entries.iter().map(|(topic, partition, offset)| (topic.as_str(), *partition, *offset)));
+            let again = encode_offset_checkpoint(
+                entries
+                    .iter()
+                    .map(|(topic, partition, offset)| (topic.as_str(), *partition, *offset)),
+            );
             assert_eq!(again.as_bytes(), file, "{set}/{name}");
         }
         let file = read(&format!("{set}/meta.properties"));
         let properties = MetaProperties::decode(&file).unwrap();
-        assert_eq!((properties.node_id, properties.cluster_id.as_str()), (1, "ZOIqHmVnTP2FqKfdPQrp6Q"));
-        assert_eq!(MetaProperties::decode(properties.encode().as_bytes()).unwrap(), properties);
-        let without_date: String = String::from_utf8(file).unwrap().lines().filter(|line| !line.ends_with("UTC 2026")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(
+            (properties.node_id, properties.cluster_id.as_str()),
+            (1, "ZOIqHmVnTP2FqKfdPQrp6Q")
+        );
+        assert_eq!(
+            MetaProperties::decode(properties.encode().as_bytes()).unwrap(),
+            properties
+        );
+        let without_date: String = String::from_utf8(file)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.ends_with("UTC 2026"))
+            .map(|line| format!("{line}\n"))
+            .collect();
         assert_eq!(properties.encode(), without_date);
     }
     let metadata = read("clean/s-txn-0/partition.metadata");
@@ -262,16 +360,27 @@ fn the_small_files_come_back_as_kafka_wrote_them() {
     assert_eq!(encode_topic_id(id), "ubI8gr3lSOGx6FCvOggMVg");
     assert_eq!(encode_partition_metadata(id).as_bytes(), metadata);
     let clean = read("clean/.kafka_cleanshutdown");
-    assert_eq!(CleanShutdown::decode(&clean).unwrap(), CleanShutdown { broker_epoch: 22 });
+    assert_eq!(
+        CleanShutdown::decode(&clean).unwrap(),
+        CleanShutdown { broker_epoch: 22 }
+    );
     assert_eq!(CleanShutdown { broker_epoch: 22 }.encode().as_bytes(), clean);
 }
 
 #[test]
 fn snapshots_come_back_and_a_flipped_bit_is_seen() {
-    for path in ["clean/s-txn-0/00000000000000000013.snapshot", "recovered/s-txn-0/00000000000000000021.snapshot", "clean/s-none-0/00000000000000000016.snapshot"] {
+    for path in [
+        "clean/s-txn-0/00000000000000000013.snapshot",
+        "recovered/s-txn-0/00000000000000000021.snapshot",
+        "clean/s-none-0/00000000000000000016.snapshot",
+    ] {
         let file = read(path);
         let producers = decode_snapshot(&file, 0).unwrap();
-        assert_eq!(encode_snapshot(producers.iter().map(|(id, entry)| (*id, entry))), file, "{path}");
+        assert_eq!(
+            encode_snapshot(producers.iter().map(|(id, entry)| (*id, entry))),
+            file,
+            "{path}"
+        );
         for bit in 0..file.len() * 8 {
             let mut damaged = file.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -287,7 +396,9 @@ fn snapshots_come_back_and_a_flipped_bit_is_seen() {
 fn any_flipped_bit_of_a_segment_is_seen_and_pinned_to_its_batch() {
     let (base, file) = segments("clean/s-roll-0").remove(1);
     let mut batches = Vec::new();
-    SegmentScanner::new(base, file.len() as u64, 0, 500).feed(&file, |batch, position| batches.push((position.0 as usize, batch.bytes().len())));
+    SegmentScanner::new(base, file.len() as u64, 0, 500).feed(&file, |batch, position| {
+        batches.push((position.0 as usize, batch.bytes().len()))
+    });
     let loaded = SegmentIndex::Loaded(LoadedIndex::open(Bytes::from(scan(base, &file, 500).encode())).unwrap());
     loaded.verify(0, &file).unwrap();
     for bit in 0..file.len() * 8 {
@@ -316,6 +427,9 @@ fn a_damaged_sidecar_is_refused() {
         assert!(LoadedIndex::open(Bytes::from(damaged)).is_err(), "bit {bit}");
     }
     for length in 0..sidecar.len() {
-        assert!(LoadedIndex::open(Bytes::copy_from_slice(&sidecar[..length])).is_err(), "length {length}");
+        assert!(
+            LoadedIndex::open(Bytes::copy_from_slice(&sidecar[..length])).is_err(),
+            "length {length}"
+        );
     }
 }

@@ -38,7 +38,11 @@ impl StoredBatch {
         prefix[12..16].copy_from_slice(&epoch.0.to_be_bytes());
         header.base_offset = base_offset.0;
         header.partition_leader_epoch = epoch.0;
-        StoredBatch { prefix, body: batch.slice(PREFIX_BYTES..), header }
+        StoredBatch {
+            prefix,
+            body: batch.slice(PREFIX_BYTES..),
+            header,
+        }
     }
 
     /// The header as stamped.

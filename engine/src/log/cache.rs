@@ -38,7 +38,7 @@ struct Tail {
 #[derive(Debug)]
 pub struct TailCache {
     tails: BTreeMap<PartitionId, Tail>,
-    /// Evictable batches in the order they became so. An entry whose batch is gone already is skipped.
+    /// Evictable batches in the order they became so; exactly those that are there.
     order: VecDeque<(PartitionId, Offset)>,
     bytes_max: usize,
     bytes_unpinned: usize,
@@ -60,7 +60,13 @@ impl TailCache {
     /// A cache that keeps up to `bytes_max` bytes that are also in segments; pinned bytes come on top, bounded by
     /// `journal_dirty_bytes_max`.
     pub fn new(bytes_max: usize) -> TailCache {
-        TailCache { tails: BTreeMap::new(), order: VecDeque::new(), bytes_max, bytes_unpinned: 0, bytes_pinned: 0 }
+        TailCache {
+            tails: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes_max,
+            bytes_unpinned: 0,
+            bytes_pinned: 0,
+        }
     }
 
     /// Evictable bytes held.
@@ -77,10 +83,16 @@ impl TailCache {
     pub fn push(&mut self, id: PartitionId, batch: StoredBatch, segment_base: Offset, position: FilePosition) {
         let tail = self.tails.entry(id).or_default();
         assert!(
-            tail.batches.back().is_none_or(|last| last.batch.last_offset() < batch.base_offset()),
+            tail.batches
+                .back()
+                .is_none_or(|last| last.batch.last_offset() < batch.base_offset()),
             "batches enter in offset order"
         );
-        let cached = CachedBatch { batch, segment_base, position };
+        let cached = CachedBatch {
+            batch,
+            segment_base,
+            position,
+        };
         self.bytes_pinned += cached.cost();
         tail.batches.push_back(cached);
     }
@@ -103,11 +115,15 @@ impl TailCache {
     fn evict(&mut self) {
         while self.bytes_unpinned > self.bytes_max {
             let (id, base) = self.order.pop_front().expect("evictable bytes stand in the order");
-            let Some(tail) = self.tails.get_mut(&id) else { continue };
-            if tail.unpinned == 0 || tail.batches[0].batch.base_offset() != base {
-                continue;
-            }
-            let gone = tail.batches.pop_front().expect("an unpinned batch is there");
+            let tail = self.tails.get_mut(&id).expect("the order names batches that are there");
+            let gone = tail
+                .batches
+                .pop_front()
+                .expect("the order names batches that are there");
+            assert!(
+                tail.unpinned > 0 && gone.batch.base_offset() == base,
+                "a partition's batches leave from the front"
+            );
             tail.unpinned -= 1;
             self.bytes_unpinned -= gone.cost();
             if tail.batches.is_empty() {
@@ -154,13 +170,15 @@ impl TailCache {
         }
     }
 
-    /// Entries of dropped batches would otherwise stay in `order` until eviction comes by, and could then name a
-    /// later batch at the same offset.
+    /// An entry of a dropped batch could otherwise name a later batch at the same offset. Walks the whole order:
+    /// truncation and deletion are rare.
     fn forget_stale_order(&mut self) {
         let tails = &self.tails;
         self.order.retain(|(id, base)| {
             tails.get(id).is_some_and(|tail| {
-                let index = tail.batches.partition_point(|cached| cached.batch.base_offset() < *base);
+                let index = tail
+                    .batches
+                    .partition_point(|cached| cached.batch.base_offset() < *base);
                 index < tail.unpinned && tail.batches[index].batch.base_offset() == *base
             })
         });
@@ -169,14 +187,27 @@ impl TailCache {
     /// Where the partition's cached run begins; `None` if nothing of it is cached.
     pub fn start(&self, id: PartitionId) -> Option<CacheStart> {
         let first = self.tails.get(&id)?.batches.front()?;
-        Some(CacheStart { offset: first.batch.base_offset(), segment_base: first.segment_base, position: first.position })
+        Some(CacheStart {
+            offset: first.batch.base_offset(),
+            segment_base: first.segment_base,
+            position: first.position,
+        })
     }
 
     /// The batches a read gets, as one chain, or `None` if `offset` lies below the cached run. One allocation holds
     /// the prefixes of all of them; bodies are shared.
-    pub fn plan(&self, id: PartitionId, offset: Offset, upper_bound: Offset, bytes_max: usize, at_least_one: bool) -> Option<(Vec<Bytes>, usize)> {
+    pub fn plan(
+        &self,
+        id: PartitionId,
+        offset: Offset,
+        upper_bound: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Option<(Vec<Bytes>, usize)> {
         let tail = self.tails.get(&id)?;
-        let begin = tail.batches.partition_point(|cached| cached.batch.last_offset() < offset);
+        let begin = tail
+            .batches
+            .partition_point(|cached| cached.batch.last_offset() < offset);
         if begin == 0 && tail.batches.front()?.batch.base_offset() > offset {
             return None;
         }
@@ -184,7 +215,8 @@ impl TailCache {
         let mut count = 0;
         for cached in tail.batches.range(begin..) {
             let size = cached.batch.size_in_bytes();
-            if cached.batch.last_offset() >= upper_bound || (bytes + size > bytes_max && !(count == 0 && at_least_one)) {
+            if cached.batch.last_offset() >= upper_bound || (bytes + size > bytes_max && !(count == 0 && at_least_one))
+            {
                 break;
             }
             bytes += size;
@@ -210,5 +242,114 @@ impl TailCache {
             .into_iter()
             .flat_map(|tail| tail.batches.range(tail.unpinned..))
             .map(|cached| (&cached.batch, cached.segment_base, cached.position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LeaderEpoch, TopicId};
+    use net::records::{BatchBuilder, BatchHeader};
+
+    fn id(index: i32) -> PartitionId {
+        PartitionId {
+            topic_id: TopicId([1; 16]),
+            index,
+        }
+    }
+
+    fn batch(base: i64) -> StoredBatch {
+        let mut builder = BatchBuilder::new();
+        builder.append(None, Some(&[0; 900]), &[], 5);
+        let bytes = Bytes::from(builder.build(0, -1));
+        let header = BatchHeader::parse(&bytes).unwrap();
+        StoredBatch::stamp(&bytes, header, Offset(base), LeaderEpoch(2))
+    }
+
+    fn offsets(cache: &TailCache, partition: i32) -> Vec<i64> {
+        let Some(start) = cache.start(id(partition)) else {
+            return Vec::new();
+        };
+        let (chain, bytes) = cache
+            .plan(id(partition), start.offset, Offset(i64::MAX), usize::MAX, false)
+            .unwrap();
+        assert_eq!(chain.concat().len(), bytes);
+        chain
+            .chunks(2)
+            .map(|pair| i64::from_be_bytes(pair[0][..8].try_into().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn the_batch_unpinned_first_leaves_first_whatever_its_partition() {
+        let cost = batch(0).size_in_bytes() + OVERHEAD_BYTES;
+        let mut cache = TailCache::new(3 * cost);
+        for base in 0..3 {
+            cache.push(id(0), batch(base), Offset(0), FilePosition(0));
+            cache.push(id(1), batch(base), Offset(0), FilePosition(0));
+        }
+        assert_eq!(cache.bytes_pinned(), 6 * cost);
+        cache.unpin(id(1), Offset(1));
+        cache.unpin(id(0), Offset(0));
+        assert_eq!(
+            (offsets(&cache, 0), offsets(&cache, 1)),
+            (vec![0, 1, 2], vec![0, 1, 2]),
+            "the budget is just met"
+        );
+        cache.unpin(id(0), Offset(2));
+        assert_eq!(
+            (offsets(&cache, 0), offsets(&cache, 1)),
+            (vec![0, 1, 2], vec![2]),
+            "pinned batches stay"
+        );
+        assert_eq!((cache.bytes_unpinned(), cache.bytes_pinned()), (3 * cost, cost));
+        cache.unpin(id(1), Offset(2));
+        assert_eq!((offsets(&cache, 0), offsets(&cache, 1)), (vec![1, 2], vec![2]));
+    }
+
+    #[test]
+    fn a_read_below_the_cached_run_goes_to_the_disk() {
+        let mut cache = TailCache::new(0);
+        for base in 0..3 {
+            cache.push(id(0), batch(base), Offset(0), FilePosition(100 * base as u32));
+        }
+        cache.unpin(id(0), Offset(1));
+        assert_eq!(
+            cache.start(id(0)),
+            Some(CacheStart {
+                offset: Offset(2),
+                segment_base: Offset(0),
+                position: FilePosition(200)
+            })
+        );
+        assert!(cache.plan(id(0), Offset(1), Offset(9), 1 << 20, true).is_none());
+        assert_eq!(
+            cache.plan(id(0), Offset(2), Offset(2), 1 << 20, true).unwrap().0.len(),
+            0
+        );
+        cache.unpin(id(0), Offset(2));
+        assert!(
+            cache.tails.is_empty() && cache.order.is_empty(),
+            "an idle partition costs nothing"
+        );
+    }
+
+    #[test]
+    fn offsets_given_again_after_a_truncation_do_not_meet_old_entries() {
+        let cost = batch(0).size_in_bytes() + OVERHEAD_BYTES;
+        let mut cache = TailCache::new(2 * cost);
+        for base in 0..2 {
+            cache.push(id(0), batch(base), Offset(0), FilePosition(0));
+        }
+        cache.unpin(id(0), Offset(1));
+        cache.truncate(id(0), Offset(1));
+        cache.push(id(0), batch(1), Offset(0), FilePosition(0));
+        cache.push(id(1), batch(0), Offset(0), FilePosition(0));
+        cache.unpin(id(1), Offset(0));
+        cache.unpin(id(0), Offset(1));
+        assert_eq!((offsets(&cache, 0), offsets(&cache, 1)), (vec![1], vec![0]));
+        cache.remove(id(0));
+        cache.remove(id(1));
+        assert_eq!((cache.bytes_unpinned(), cache.bytes_pinned()), (0, 0));
     }
 }

@@ -85,7 +85,14 @@ pub struct Import {
 impl Import {
     /// Begins; `directory` is the partition's name in **our** data directory.
     pub fn new(id: PartitionId, directory: &str, now_ms: i64) -> Import {
-        Import { id, directory: directory.to_owned(), now_ms, log: None, current: None, indexes: Vec::new() }
+        Import {
+            id,
+            directory: directory.to_owned(),
+            now_ms,
+            log: None,
+            current: None,
+            indexes: Vec::new(),
+        }
     }
 
     /// Opens the next segment, in the order of base offsets. `created_ms` is the file's age, for `segment.ms`.
@@ -100,17 +107,30 @@ impl Import {
                     ..PartitionCheckpoint::empty(self.id, &self.directory, LeaderEpoch(-1), created_ms)
                 };
                 let log = PartitionLog::restore(checkpoint, LogConfig::default(), ProducerCount::default());
-                self.log = Some(log.map_err(|problem| ImportError::Contradiction { segment: base, position: FilePosition(0), problem })?);
+                self.log = Some(log.map_err(|problem| ImportError::Contradiction {
+                    segment: base,
+                    position: FilePosition(0),
+                    problem,
+                })?);
             }
             Some(log) => {
                 // An empty segment in the middle is skipped: it holds nothing and its name is free.
                 if log.segments().active().size == 0 {
                     self.indexes.pop();
                 }
-                log.replay_roll(base, created_ms).map_err(|problem| ImportError::Contradiction { segment: base, position: FilePosition(0), problem })?;
+                log.replay_roll(base, created_ms)
+                    .map_err(|problem| ImportError::Contradiction {
+                        segment: base,
+                        position: FilePosition(0),
+                        problem,
+                    })?;
             }
         }
-        self.current = Some((base, file_length, SegmentScanner::new(base, file_length, created_ms, RUN_INTERVAL_BYTES)));
+        self.current = Some((
+            base,
+            file_length,
+            SegmentScanner::new(base, file_length, created_ms, RUN_INTERVAL_BYTES),
+        ));
         Ok(())
     }
 
@@ -125,8 +145,11 @@ impl Import {
         let mut result = Ok(());
         let fed = scanner.feed(bytes, |batch, position| {
             if result.is_ok() {
-                result = replay(log, batch, segment, position, now_ms)
-                    .map_err(|problem| ImportError::Contradiction { segment, position, problem });
+                result = replay(log, batch, segment, position, now_ms).map_err(|problem| ImportError::Contradiction {
+                    segment,
+                    position,
+                    problem,
+                });
             }
         });
         result.map(|()| fed)
@@ -134,11 +157,15 @@ impl Import {
 
     /// Where the next bytes of the open segment have to come from.
     pub fn position(&self) -> FilePosition {
-        self.current.as_ref().map_or(FilePosition(0), |(_, _, scanner)| scanner.position())
+        self.current
+            .as_ref()
+            .map_or(FilePosition(0), |(_, _, scanner)| scanner.position())
     }
 
     fn finish_segment(&mut self, last: bool) -> Result<Option<CutTail>, ImportError> {
-        let Some((segment, file_bytes, scanner)) = self.current.take() else { return Ok(None) };
+        let Some((segment, file_bytes, scanner)) = self.current.take() else {
+            return Ok(None);
+        };
         let (position, end) = (scanner.position(), scanner.end());
         let complete = u64::from(position.0) == file_bytes;
         // A scan that was not fed to its end counts as torn where it stopped.
@@ -147,12 +174,21 @@ impl Import {
             return Err(ImportError::Damaged { segment, position, end });
         }
         self.indexes.push(scanner.into_index());
-        Ok((!complete).then_some(CutTail { segment, valid_bytes: position, file_bytes, end }))
+        Ok((!complete).then_some(CutTail {
+            segment,
+            valid_bytes: position,
+            file_bytes,
+            end,
+        }))
     }
 
     /// Ends the import. `log_start` and `epochs` come from Kafka's `log-start-offset-checkpoint` and
     /// `leader-epoch-checkpoint` where there are any.
-    pub fn finish(mut self, log_start: Option<Offset>, epochs: Option<Vec<(LeaderEpoch, Offset)>>) -> Result<ImportedLog, ImportError> {
+    pub fn finish(
+        mut self,
+        log_start: Option<Offset>,
+        epochs: Option<Vec<(LeaderEpoch, Offset)>>,
+    ) -> Result<ImportedLog, ImportError> {
         let cut = self.finish_segment(true)?;
         let mut log = self.log.ok_or(ImportError::NoSegment)?;
         if let Some(log_start) = log_start {
@@ -164,22 +200,49 @@ impl Import {
             checkpoint.epochs = epochs;
         }
         checkpoint.leader_epoch = checkpoint.epochs.last().map_or(LeaderEpoch(0), |(epoch, _)| *epoch);
-        Ok(ImportedLog { checkpoint, indexes: self.indexes, cut })
+        Ok(ImportedLog {
+            checkpoint,
+            indexes: self.indexes,
+            cut,
+        })
     }
 }
 
 /// Counts one batch.
-fn replay(log: &mut PartitionLog, batch: &Batch<'_>, segment_base: Offset, file_position: FilePosition, now_ms: i64) -> Result<(), &'static str> {
+fn replay(
+    log: &mut PartitionLog,
+    batch: &Batch<'_>,
+    segment_base: Offset,
+    file_position: FilePosition,
+    now_ms: i64,
+) -> Result<(), &'static str> {
     let header = batch.header();
-    let marker = if header.is_control() { TransactionMarker::parse(batch.bytes())? } else { None };
-    log.replay_batch(&ReplayedBatch { header, marker, segment_base, file_position, size: batch.bytes().len() as u32, now_ms })
+    let marker = if header.is_control() {
+        TransactionMarker::parse(batch.bytes())?
+    } else {
+        None
+    };
+    log.replay_batch(&ReplayedBatch {
+        header,
+        marker,
+        segment_base,
+        file_position,
+        size: batch.bytes().len() as u32,
+        now_ms,
+    })
 }
 
 /// The file's epochs, if every epoch that the batches show stands in them and begins no later.
-fn confirmed_epochs(entries: Vec<(LeaderEpoch, Offset)>, scanned: &PartitionCheckpoint) -> Option<Vec<(LeaderEpoch, Offset)>> {
+fn confirmed_epochs(
+    entries: Vec<(LeaderEpoch, Offset)>,
+    scanned: &PartitionCheckpoint,
+) -> Option<Vec<(LeaderEpoch, Offset)>> {
     let mut file = LeaderEpochs::restore(entries)?;
     file.truncate(scanned.end_offset);
     file.remove_below(scanned.log_start);
-    let agrees = scanned.epochs.iter().all(|(epoch, start)| file.epoch_of(*start) == Some(*epoch));
+    let agrees = scanned
+        .epochs
+        .iter()
+        .all(|(epoch, start)| file.epoch_of(*start) == Some(*epoch));
     agrees.then(|| file.entries().to_vec())
 }

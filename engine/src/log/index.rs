@@ -125,7 +125,9 @@ impl SegmentIndex {
 
     /// Bytes of the segment that the index covers.
     pub fn covered(&self) -> FilePosition {
-        self.run_count().checked_sub(1).map_or(FilePosition(0), |last| self.run(last).end())
+        self.run_count()
+            .checked_sub(1)
+            .map_or(FilePosition(0), |last| self.run(last).end())
     }
 
     /// The number of the run that holds `offset`, or would hold it; `None` only for an index without runs.
@@ -160,10 +162,17 @@ impl SegmentIndex {
 
     /// The whole runs that a read of `bytes_max` bytes from `offset` has to cover, as the first run's number and the
     /// byte range to read. `end` is the position up to which the segment may be read; a run that passes it ends it.
-    pub fn read_range(&self, offset: Offset, bytes_max: usize, end: FilePosition) -> Option<(usize, FilePosition, FilePosition)> {
+    pub fn read_range(
+        &self,
+        offset: Offset,
+        bytes_max: usize,
+        end: FilePosition,
+    ) -> Option<(usize, FilePosition, FilePosition)> {
         let first = self.run_of_offset(offset)?;
         let start = self.run(first).position;
-        let wanted = u64::from(self.run(first).end().0).saturating_add(bytes_max as u64).min(u64::from(end.0));
+        let wanted = u64::from(self.run(first).end().0)
+            .saturating_add(bytes_max as u64)
+            .min(u64::from(end.0));
         let mut last = self.run_of_position(FilePosition(wanted.saturating_sub(1) as u32))?;
         while last > first && self.run(last).end() > end {
             last -= 1;
@@ -178,7 +187,11 @@ impl SegmentIndex {
         while !rest.is_empty() {
             let run = self.run(number);
             let Some((run_bytes, tail)) = rest.split_at_checked(run.length as usize) else {
-                return Err(Damage { position: run.position, length: run.length, kind: DamageKind::Short });
+                return Err(Damage {
+                    position: run.position,
+                    length: run.length,
+                    kind: DamageKind::Short,
+                });
             };
             verify_run(&run, run_bytes)?;
             rest = tail;
@@ -224,7 +237,11 @@ pub enum DamageKind {
 }
 
 fn verify_run(run: &Run, bytes: &[u8]) -> Result<(), Damage> {
-    let damage = |position: usize, length: usize, kind| Damage { position: FilePosition(run.position.0 + position as u32), length: length as u32, kind };
+    let damage = |position: usize, length: usize, kind| Damage {
+        position: FilePosition(run.position.0 + position as u32),
+        length: length as u32,
+        kind,
+    };
     let mut position = 0;
     let mut checksum = 0;
     let mut batches = 0;
@@ -329,7 +346,11 @@ impl IndexBuilder {
         self.info.append(size, header.max_timestamp, last_offset);
         self.next_offset = Offset(last_offset.0 + 1);
         self.segment_checksum = crc32c::crc32c_append(self.segment_checksum, prefix);
-        match self.runs.last_mut().filter(|run| self.run_is_open && run.length <= self.interval) {
+        match self
+            .runs
+            .last_mut()
+            .filter(|run| self.run_is_open && run.length <= self.interval)
+        {
             Some(run) => {
                 run.length += size;
                 run.batches += 1;
@@ -364,7 +385,14 @@ impl IndexBuilder {
         file.extend_from_slice(&VERSION.to_le_bytes());
         file.extend_from_slice(&[0; 4]);
         let info = &self.info;
-        for number in [info.base_offset.0, self.next_offset.0, info.max_timestamp, info.offset_of_max_timestamp.0, info.first_timestamp, info.created_ms] {
+        for number in [
+            info.base_offset.0,
+            self.next_offset.0,
+            info.max_timestamp,
+            info.offset_of_max_timestamp.0,
+            info.first_timestamp,
+            info.created_ms,
+        ] {
             file.extend_from_slice(&number.to_le_bytes());
         }
         for number in [info.size, self.segment_checksum, self.runs.len() as u32, self.interval] {
@@ -373,7 +401,14 @@ impl IndexBuilder {
         for run in &self.runs {
             file.extend_from_slice(&run.base_offset.0.to_le_bytes());
             file.extend_from_slice(&run.max_timestamp.to_le_bytes());
-            for number in [run.position.0, run.length, run.first_batch_delta, run.max_timestamp_delta, run.batches, run.prefix_checksum] {
+            for number in [
+                run.position.0,
+                run.length,
+                run.first_batch_delta,
+                run.max_timestamp_delta,
+                run.batches,
+                run.prefix_checksum,
+            ] {
                 file.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -399,24 +434,41 @@ impl LoadedIndex {
     /// Checks a sidecar file. Whether it belongs to its segment, compare [`Self::info`] with the segment's length
     /// (STORAGE C10); on any doubt rebuild it.
     pub fn open(file: Bytes) -> Result<LoadedIndex, FormatError> {
-        let short = FormatError::TooShort { file: FILE, length: file.len() };
+        let short = FormatError::TooShort {
+            file: FILE,
+            length: file.len(),
+        };
         let (preamble, content) = file.split_at_checked(PREAMBLE_BYTES).ok_or(short.clone())?;
         if preamble[..8] != MAGIC {
-            return Err(FormatError::Malformed { file: FILE, problem: "it does not begin as one".to_owned() });
+            return Err(FormatError::Malformed {
+                file: FILE,
+                problem: "it does not begin as one".to_owned(),
+            });
         }
-        let number = |at: usize| u32::from_le_bytes([preamble[at], preamble[at + 1], preamble[at + 2], preamble[at + 3]]);
+        let number =
+            |at: usize| u32::from_le_bytes([preamble[at], preamble[at + 1], preamble[at + 2], preamble[at + 3]]);
         if number(8) != VERSION {
-            return Err(FormatError::UnknownVersion { file: FILE, version: i64::from(number(8)) });
+            return Err(FormatError::UnknownVersion {
+                file: FILE,
+                version: i64::from(number(8)),
+            });
         }
         let (stored, computed) = (number(12), crc32c::crc32c(content));
         if stored != computed {
-            return Err(FormatError::Checksum { file: FILE, stored, computed });
+            return Err(FormatError::Checksum {
+                file: FILE,
+                stored,
+                computed,
+            });
         }
         let summary = content.get(..SUMMARY_BYTES).ok_or(short)?;
         let summary = rkyv::access::<ArchivedSummary, rancor::Error>(summary).map_err(|error| malformed(&error))?;
         let run_count = summary.runs.to_native() as usize;
         if content.len() - SUMMARY_BYTES != run_count.saturating_mul(ENTRY_BYTES) {
-            return Err(FormatError::WrongLength { file: FILE, length: file.len() });
+            return Err(FormatError::WrongLength {
+                file: FILE,
+                length: file.len(),
+            });
         }
         let index = LoadedIndex { file, run_count };
         index.check_order()?;
@@ -430,13 +482,19 @@ impl LoadedIndex {
         for number in 0..self.run_count {
             let run = self.run(number);
             if u64::from(run.position.0) != position || run.base_offset.0 < offset || run.length == 0 {
-                return Err(FormatError::Malformed { file: FILE, problem: format!("run {number} is out of order") });
+                return Err(FormatError::Malformed {
+                    file: FILE,
+                    problem: format!("run {number} is out of order"),
+                });
             }
             position += u64::from(run.length);
             offset = run.base_offset.0;
         }
         if position != u64::from(self.summary().segment_bytes.to_native()) || self.next_offset().0 < offset {
-            return Err(FormatError::Malformed { file: FILE, problem: "its runs do not fill the segment".to_owned() });
+            return Err(FormatError::Malformed {
+                file: FILE,
+                problem: "its runs do not fill the segment".to_owned(),
+            });
         }
         Ok(())
     }
@@ -448,7 +506,8 @@ impl LoadedIndex {
 
     fn run(&self, number: usize) -> Run {
         let begin = PREAMBLE_BYTES + SUMMARY_BYTES + number * ENTRY_BYTES;
-        let entry = rkyv::access::<ArchivedRun, rancor::Error>(&self.file[begin..begin + ENTRY_BYTES]).expect("every bit pattern is a run");
+        let entry = rkyv::access::<ArchivedRun, rancor::Error>(&self.file[begin..begin + ENTRY_BYTES])
+            .expect("every bit pattern is a run");
         Run {
             base_offset: Offset(entry.base_offset.to_native()),
             position: FilePosition(entry.position.to_native()),
@@ -499,5 +558,8 @@ impl LoadedIndex {
 }
 
 fn malformed(error: &rancor::Error) -> FormatError {
-    FormatError::Malformed { file: FILE, problem: error.to_string() }
+    FormatError::Malformed {
+        file: FILE,
+        problem: error.to_string(),
+    }
 }

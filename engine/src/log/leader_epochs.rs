@@ -13,7 +13,9 @@ pub struct LeaderEpochs {
 impl LeaderEpochs {
     /// Entries read back, ascending in both numbers; `None` if they do not.
     pub fn restore(entries: Vec<(LeaderEpoch, Offset)>) -> Option<LeaderEpochs> {
-        let ascending = entries.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
+        let ascending = entries
+            .windows(2)
+            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
         ascending.then_some(LeaderEpochs { entries })
     }
 
@@ -30,10 +32,19 @@ impl LeaderEpochs {
     /// A record of `epoch` begins at `start`. Entries that contradict it (a newer epoch, or a start at or above
     /// this one) are dropped, as Kafka does; an epoch already known keeps its start.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) {
-        if epoch.0 < 0 || self.entries.last().is_some_and(|last| last.0 == epoch && last.1 <= start) {
+        if epoch.0 < 0
+            || self
+                .entries
+                .last()
+                .is_some_and(|last| last.0 == epoch && last.1 <= start)
+        {
             return;
         }
-        while self.entries.last().is_some_and(|last| last.0 >= epoch || last.1 >= start) {
+        while self
+            .entries
+            .last()
+            .is_some_and(|last| last.0 >= epoch || last.1 >= start)
+        {
             self.entries.pop();
         }
         self.entries.push((epoch, start));
@@ -93,7 +104,13 @@ mod tests {
     use super::*;
 
     fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
-        LeaderEpochs::restore(entries.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start))).collect()).unwrap()
+        LeaderEpochs::restore(
+            entries
+                .iter()
+                .map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start)))
+                .collect(),
+        )
+        .unwrap()
     }
 
     fn ask(epochs: &LeaderEpochs, requested: i32) -> (i32, i64) {
@@ -119,14 +136,20 @@ mod tests {
         epochs.assign(LeaderEpoch(3), Offset(60));
         assert_eq!(epochs.entries().len(), 2);
         epochs.assign(LeaderEpoch(5), Offset(40));
-        assert_eq!(epochs.entries(), &[(LeaderEpoch(1), Offset(0)), (LeaderEpoch(5), Offset(40))]);
+        assert_eq!(
+            epochs.entries(),
+            &[(LeaderEpoch(1), Offset(0)), (LeaderEpoch(5), Offset(40))]
+        );
     }
 
     #[test]
     fn log_start_moves_the_covering_entry() {
         let mut epochs = epochs(&[(1, 0), (3, 40), (5, 80)]);
         epochs.remove_below(Offset(50));
-        assert_eq!(epochs.entries(), &[(LeaderEpoch(3), Offset(50)), (LeaderEpoch(5), Offset(80))]);
+        assert_eq!(
+            epochs.entries(),
+            &[(LeaderEpoch(3), Offset(50)), (LeaderEpoch(5), Offset(80))]
+        );
         assert_eq!(epochs.epoch_of(Offset(79)), Some(LeaderEpoch(3)));
         epochs.truncate(Offset(80));
         assert_eq!(epochs.latest(), Some(LeaderEpoch(3)));

@@ -45,10 +45,18 @@ impl LogOffsets {
     /// If the order is broken: going on would serve records that are not there, or hide records that are.
     pub fn set(&mut self, log_start: Offset, last_stable: Offset, high_watermark: Offset, log_end: Offset) {
         assert!(
-            Offset(0) <= log_start && log_start <= last_stable && last_stable <= high_watermark && high_watermark <= log_end,
+            Offset(0) <= log_start
+                && log_start <= last_stable
+                && last_stable <= high_watermark
+                && high_watermark <= log_end,
             "log start {log_start} ≤ last stable {last_stable} ≤ high watermark {high_watermark} ≤ log end {log_end}"
         );
-        *self = LogOffsets { log_start, last_stable, high_watermark, log_end };
+        *self = LogOffsets {
+            log_start,
+            last_stable,
+            high_watermark,
+            log_end,
+        };
     }
 }
 

@@ -85,7 +85,14 @@ pub struct PartitionLog {
 
 impl PartitionLog {
     /// An empty log. `directory` is its name in the data directory, such as `orders-0`.
-    pub fn create(id: PartitionId, directory: &str, leader_epoch: LeaderEpoch, config: LogConfig, producers: ProducerCount, now_ms: i64) -> PartitionLog {
+    pub fn create(
+        id: PartitionId,
+        directory: &str,
+        leader_epoch: LeaderEpoch,
+        config: LogConfig,
+        producers: ProducerCount,
+        now_ms: i64,
+    ) -> PartitionLog {
         let mut epochs = LeaderEpochs::default();
         epochs.assign(leader_epoch, Offset(0));
         PartitionLog {
@@ -105,10 +112,17 @@ impl PartitionLog {
     }
 
     /// A log as a checkpoint describes it; the error names what contradicts itself.
-    pub fn restore(checkpoint: PartitionCheckpoint, config: LogConfig, producers: ProducerCount) -> Result<PartitionLog, &'static str> {
+    pub fn restore(
+        checkpoint: PartitionCheckpoint,
+        config: LogConfig,
+        producers: ProducerCount,
+    ) -> Result<PartitionLog, &'static str> {
         let segments = SegmentList::restore(checkpoint.segments).ok_or("segments are missing or out of order")?;
         let epochs = LeaderEpochs::restore(checkpoint.epochs).ok_or("leader epochs are out of order")?;
-        if checkpoint.log_start < Offset(0) || checkpoint.log_start > checkpoint.end_offset || segments.active().base_offset > checkpoint.end_offset {
+        if checkpoint.log_start < Offset(0)
+            || checkpoint.log_start > checkpoint.end_offset
+            || segments.active().base_offset > checkpoint.end_offset
+        {
             return Err("log start, segments and end offset are out of order");
         }
         let mut log = PartitionLog {
@@ -225,7 +239,11 @@ impl PartitionLog {
     /// # Panics
     /// If the epoch goes back.
     pub fn become_leader(&mut self, epoch: LeaderEpoch) {
-        assert!(epoch >= self.leader_epoch, "leader epochs never go back: {epoch} after {}", self.leader_epoch);
+        assert!(
+            epoch >= self.leader_epoch,
+            "leader epochs never go back: {epoch} after {}",
+            self.leader_epoch
+        );
         self.leader_epoch = epoch;
         self.epochs.assign(epoch, self.offsets.log_end());
     }
@@ -242,9 +260,17 @@ impl PartitionLog {
             now_ms: request.now_ms,
         };
         if self.segments.should_roll(self.id, &self.config, &question) {
-            Placement { segment_base: base, file_position: FilePosition(0), roll: true }
+            Placement {
+                segment_base: base,
+                file_position: FilePosition(0),
+                roll: true,
+            }
         } else {
-            Placement { segment_base: self.segments.active().base_offset, file_position: self.segments.end_position(), roll: false }
+            Placement {
+                segment_base: self.segments.active().base_offset,
+                file_position: self.segments.end_position(),
+                roll: false,
+            }
         }
     }
 
@@ -255,17 +281,29 @@ impl PartitionLog {
         let size = self.check_append(request)?;
         let marker = marker_of(request)?;
         let log_end = self.offsets.log_end();
-        match self.producers.check(&request.header, marker, request.origin, log_end, request.now_ms)? {
+        match self
+            .producers
+            .check(&request.header, marker, request.origin, log_end, request.now_ms)?
+        {
             ProducerCheck::Duplicate(batch) => return Ok(self.duplicate(batch)),
             ProducerCheck::Accept => {}
         }
 
         let (base_offset, leader_epoch) = match request.origin {
             AppendOrigin::Client | AppendOrigin::Coordinator => (log_end, self.leader_epoch),
-            AppendOrigin::Replication => (Offset(request.header.base_offset), LeaderEpoch(request.header.partition_leader_epoch)),
+            AppendOrigin::Replication => (
+                Offset(request.header.base_offset),
+                LeaderEpoch(request.header.partition_leader_epoch),
+            ),
         };
         let delta = i64::from(request.header.last_offset_delta);
-        let last_offset = Offset(base_offset.0.checked_add(delta).filter(|last| *last < i64::MAX).ok_or(AppendError::InvalidBatch("offsets run out"))?);
+        let last_offset = Offset(
+            base_offset
+                .0
+                .checked_add(delta)
+                .filter(|last| *last < i64::MAX)
+                .ok_or(AppendError::InvalidBatch("offsets run out"))?,
+        );
 
         let placement = self.place(request);
         let segment_before = *self.segments.active();
@@ -273,15 +311,29 @@ impl PartitionLog {
             self.segments.roll(base_offset, request.now_ms);
         }
         let offset_of_max_timestamp = Offset(base_offset.0 + i64::from(request.offset_of_max_timestamp_delta));
-        self.segments.active_mut().append(size, request.max_timestamp, offset_of_max_timestamp);
+        self.segments
+            .active_mut()
+            .append(size, request.max_timestamp, offset_of_max_timestamp);
 
         let producer = ProducerAppend::of(&request.header, base_offset, last_offset, request.now_ms, marker);
         if let Some(producer) = &producer {
             self.producers.plan(producer);
         }
-        self.planned.push_back(Planned { base_offset, last_offset, leader_epoch, producer, segment_before, finished: false });
+        self.planned.push_back(Planned {
+            base_offset,
+            last_offset,
+            leader_epoch,
+            producer,
+            segment_before,
+            finished: false,
+        });
         let offsets = self.offsets;
-        self.offsets.set(offsets.log_start(), offsets.last_stable(), offsets.high_watermark(), Offset(last_offset.0 + 1));
+        self.offsets.set(
+            offsets.log_start(),
+            offsets.last_stable(),
+            offsets.high_watermark(),
+            Offset(last_offset.0 + 1),
+        );
 
         Ok(PlanOutcome::Append(PlannedAppend {
             batch: StoredBatch::stamp(&request.batch, request.header, base_offset, leader_epoch),
@@ -297,7 +349,11 @@ impl PartitionLog {
             appended: Appended {
                 base_offset,
                 last_offset,
-                log_append_time_ms: if self.config.log_append_time { request.max_timestamp } else { -1 },
+                log_append_time_ms: if self.config.log_append_time {
+                    request.max_timestamp
+                } else {
+                    -1
+                },
                 log_start_offset: offsets.log_start(),
                 duplicate: false,
             },
@@ -307,10 +363,16 @@ impl PartitionLog {
     fn check_append(&self, request: &AppendRequest) -> Result<u32, AppendError> {
         match request.current_leader_epoch {
             Some(requested) if requested < self.leader_epoch => {
-                return Err(AppendError::FencedLeaderEpoch { requested, current: self.leader_epoch });
+                return Err(AppendError::FencedLeaderEpoch {
+                    requested,
+                    current: self.leader_epoch,
+                });
             }
             Some(requested) if requested > self.leader_epoch => {
-                return Err(AppendError::UnknownLeaderEpoch { requested, current: self.leader_epoch });
+                return Err(AppendError::UnknownLeaderEpoch {
+                    requested,
+                    current: self.leader_epoch,
+                });
             }
             _ => {}
         }
@@ -326,7 +388,9 @@ impl PartitionLog {
         if size != header.batch_length as usize + super::batch::LENGTH_OVERHEAD || size < super::batch::HEADER_BYTES {
             return Err(AppendError::InvalidBatch("its length differs from its header"));
         }
-        if header.last_offset_delta < 0 || !(0..=header.last_offset_delta).contains(&request.offset_of_max_timestamp_delta) {
+        if header.last_offset_delta < 0
+            || !(0..=header.last_offset_delta).contains(&request.offset_of_max_timestamp_delta)
+        {
             return Err(AppendError::InvalidBatch("its last offset delta is out of range"));
         }
         if request.origin == AppendOrigin::Replication && header.base_offset < self.offsets.log_end().0 {
@@ -358,7 +422,11 @@ impl PartitionLog {
     /// If there is no such plan.
     pub fn apply_append(&mut self, base_offset: Offset) -> Applied {
         let index = self.planned.partition_point(|plan| plan.base_offset < base_offset);
-        let plan = self.planned.get_mut(index).filter(|plan| plan.base_offset == base_offset).expect("only planned batches are applied");
+        let plan = self
+            .planned
+            .get_mut(index)
+            .filter(|plan| plan.base_offset == base_offset)
+            .expect("only planned batches are applied");
         plan.finished = true;
         self.advance()
     }
@@ -383,13 +451,19 @@ impl PartitionLog {
             batches,
             high_watermark: self.offsets.high_watermark(),
             last_stable: self.offsets.last_stable(),
-            moved: self.offsets.high_watermark() != before.high_watermark() || self.offsets.last_stable() != before.last_stable(),
+            moved: self.offsets.high_watermark() != before.high_watermark()
+                || self.offsets.last_stable() != before.last_stable(),
         }
     }
 
     /// T4: the last stable offset follows from the open transactions, within the log.
     fn move_offsets(&mut self, log_start: Offset, high_watermark: Offset, log_end: Offset) {
-        let last_stable = self.producers.first_open_transaction().unwrap_or(high_watermark).min(high_watermark).max(log_start);
+        let last_stable = self
+            .producers
+            .first_open_transaction()
+            .unwrap_or(high_watermark)
+            .min(high_watermark)
+            .max(log_start);
         self.offsets.set(log_start, last_stable, high_watermark, log_end);
     }
 
@@ -404,7 +478,12 @@ impl PartitionLog {
         }
         self.producers.fail_pending();
         let offsets = self.offsets;
-        self.offsets.set(offsets.log_start(), offsets.last_stable(), offsets.high_watermark(), offsets.high_watermark());
+        self.offsets.set(
+            offsets.log_start(),
+            offsets.last_stable(),
+            offsets.high_watermark(),
+            offsets.high_watermark(),
+        );
     }
 
     /// Whether plans are outstanding.
@@ -419,7 +498,11 @@ impl PartitionLog {
         self.check_reader_epoch(request.current_leader_epoch)?;
         let offsets = &self.offsets;
         let high_watermark = offsets.high_watermark();
-        let out_of_range = ReadError::OffsetOutOfRange { offset: request.offset, log_start: offsets.log_start(), high_watermark };
+        let out_of_range = ReadError::OffsetOutOfRange {
+            offset: request.offset,
+            log_start: offsets.log_start(),
+            high_watermark,
+        };
         let mut plan = ReadPlan {
             id: self.id,
             offset: request.offset,
@@ -453,7 +536,10 @@ impl PartitionLog {
         }
         if let Some(range) = self.quarantined.iter().find(|range| request.offset <= range.last) {
             if range.first <= request.offset {
-                return Err(ReadError::Quarantined { first: range.first, last: range.last });
+                return Err(ReadError::Quarantined {
+                    first: range.first,
+                    last: range.last,
+                });
             }
             plan.upper_bound = plan.upper_bound.min(range.first);
         }
@@ -468,7 +554,13 @@ impl PartitionLog {
     }
 
     fn plan_source(&self, plan: &mut ReadPlan, cache: &TailCache) {
-        if let Some((chain, bytes)) = cache.plan(self.id, plan.offset, plan.upper_bound, plan.bytes_max, plan.at_least_one) {
+        if let Some((chain, bytes)) = cache.plan(
+            self.id,
+            plan.offset,
+            plan.upper_bound,
+            plan.bytes_max,
+            plan.at_least_one,
+        ) {
             plan.bytes_estimate = bytes;
             plan.source = ReadSource::Cached { chain, bytes };
             return;
@@ -482,19 +574,32 @@ impl PartitionLog {
         };
         plan.bytes_estimate = plan.bytes_max.min(end.0 as usize);
         plan.next_segment_base = self.segments.next_base(index).filter(|base| *base < plan.upper_bound);
-        plan.source = ReadSource::Segment { segment_base: segment.base_offset, end };
+        plan.source = ReadSource::Segment {
+            segment_base: segment.base_offset,
+            end,
+        };
     }
 
     fn check_reader_epoch(&self, requested: Option<LeaderEpoch>) -> Result<(), ReadError> {
         match requested {
-            Some(requested) if requested < self.leader_epoch => Err(ReadError::FencedLeaderEpoch { requested, current: self.leader_epoch }),
-            Some(requested) if requested > self.leader_epoch => Err(ReadError::UnknownLeaderEpoch { requested, current: self.leader_epoch }),
+            Some(requested) if requested < self.leader_epoch => Err(ReadError::FencedLeaderEpoch {
+                requested,
+                current: self.leader_epoch,
+            }),
+            Some(requested) if requested > self.leader_epoch => Err(ReadError::UnknownLeaderEpoch {
+                requested,
+                current: self.leader_epoch,
+            }),
             _ => Ok(()),
         }
     }
 
     /// Answer to OffsetForLeaderEpoch; ends at what is durable.
-    pub fn end_offset_of_epoch(&self, requested: LeaderEpoch, current_leader_epoch: Option<LeaderEpoch>) -> Result<(LeaderEpoch, Offset), ReadError> {
+    pub fn end_offset_of_epoch(
+        &self,
+        requested: LeaderEpoch,
+        current_leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<(LeaderEpoch, Offset), ReadError> {
         self.check_reader_epoch(current_leader_epoch)?;
         Ok(self.epochs.end_offset_of(requested, self.offsets.high_watermark()))
     }
@@ -507,7 +612,11 @@ impl PartitionLog {
         let high_watermark = self.offsets.high_watermark();
         let before = if before.0 == -1 { high_watermark } else { before };
         if before.0 < 0 || before > high_watermark {
-            return Err(ReadError::OffsetOutOfRange { offset: before, log_start: self.offsets.log_start(), high_watermark });
+            return Err(ReadError::OffsetOutOfRange {
+                offset: before,
+                log_start: self.offsets.log_start(),
+                high_watermark,
+            });
         }
         Ok(before.max(self.offsets.log_start()))
     }
@@ -531,7 +640,9 @@ impl PartitionLog {
     /// Whether no outstanding plan would have to restore the first segment if it failed.
     fn first_segment_is_settled(&self) -> bool {
         let first = self.segments.as_slice()[0].base_offset;
-        self.planned.front().is_none_or(|plan| plan.segment_before.base_offset > first)
+        self.planned
+            .front()
+            .is_none_or(|plan| plan.segment_before.base_offset > first)
     }
 
     /// Starts a new segment at the log end, for retention of the active one or before a clean stop. `None` while
@@ -552,7 +663,10 @@ impl PartitionLog {
     /// If plans are outstanding, or `end` lies outside the log.
     pub fn apply_truncate(&mut self, end: Offset, segments: SegmentList, producers: ProducerState) {
         assert!(!self.has_pending(), "appends wait for a truncation");
-        assert!(end <= self.offsets.log_end() && segments.active().base_offset <= end, "a cut lies inside the log");
+        assert!(
+            end <= self.offsets.log_end() && segments.active().base_offset <= end,
+            "a cut lies inside the log"
+        );
         self.segments = segments;
         self.producers = producers;
         self.epochs.truncate(end);
@@ -568,7 +682,10 @@ impl PartitionLog {
         self.quarantined.retain(|old| {
             let touches = old.first.0 <= merged.last.0 + 1 && merged.first.0 <= old.last.0 + 1;
             if touches {
-                merged = QuarantinedRange { first: old.first.min(merged.first), last: old.last.max(merged.last) };
+                merged = QuarantinedRange {
+                    first: old.first.min(merged.first),
+                    last: old.last.max(merged.last),
+                };
             }
             !touches
         });
@@ -615,10 +732,18 @@ impl PartitionLog {
         if batch.file_position.0 != self.segments.active().size {
             return Err("a replayed batch leaves a hole in its segment");
         }
-        let last_offset = Offset(header.base_offset.checked_add(i64::from(header.last_offset_delta)).ok_or("offsets run out")?);
-        self.segments.active_mut().append(batch.size, header.max_timestamp, last_offset);
+        let last_offset = Offset(
+            header
+                .base_offset
+                .checked_add(i64::from(header.last_offset_delta))
+                .ok_or("offsets run out")?,
+        );
+        self.segments
+            .active_mut()
+            .append(batch.size, header.max_timestamp, last_offset);
         self.leader_epoch = self.leader_epoch.max(LeaderEpoch(header.partition_leader_epoch));
-        self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), base_offset);
+        self.epochs
+            .assign(LeaderEpoch(header.partition_leader_epoch), base_offset);
         let producer = ProducerAppend::of(header, base_offset, last_offset, batch.now_ms, batch.marker);
         if let Some(aborted) = producer.and_then(|producer| self.producers.replay(&producer)) {
             self.aborted.push(aborted);

@@ -48,7 +48,11 @@ impl ProducerBatch {
 /// The sequence `delta` before `last`, across the wrap from 2,147,483,647 to 0 (RELIABILITY I4).
 fn sequence_minus(last: Sequence, delta: i32) -> Sequence {
     let first = last.0.wrapping_sub(delta);
-    if last.0 >= delta { Sequence(first) } else { Sequence((i64::from(last.0) - i64::from(delta) + (1 << 31)) as i32) }
+    if last.0 >= delta {
+        Sequence(first)
+    } else {
+        Sequence((i64::from(last.0) - i64::from(delta) + (1 << 31)) as i32)
+    }
 }
 
 /// The sequence of the last of `delta + 1` records (RELIABILITY I4).
@@ -74,11 +78,23 @@ pub struct ProducerEntry {
     batch_count: u8,
 }
 
-const NO_BATCH: ProducerBatch = ProducerBatch { last_sequence: Sequence(NO_SEQUENCE), last_offset: Offset(-1), offset_delta: 0, timestamp: -1 };
+const NO_BATCH: ProducerBatch = ProducerBatch {
+    last_sequence: Sequence(NO_SEQUENCE),
+    last_offset: Offset(-1),
+    offset_delta: 0,
+    timestamp: -1,
+};
 
 impl ProducerEntry {
     /// An entry read from a file. Of more than five batches the newest five stay.
-    pub fn restore(epoch: ProducerEpoch, coordinator_epoch: i32, last_timestamp: i64, last_active_ms: i64, transaction_first_offset: Option<Offset>, batches: &[ProducerBatch]) -> ProducerEntry {
+    pub fn restore(
+        epoch: ProducerEpoch,
+        coordinator_epoch: i32,
+        last_timestamp: i64,
+        last_active_ms: i64,
+        transaction_first_offset: Option<Offset>,
+        batches: &[ProducerBatch],
+    ) -> ProducerEntry {
         let mut entry = ProducerEntry {
             epoch,
             coordinator_epoch,
@@ -130,7 +146,11 @@ impl ProducerEntry {
             return None;
         }
         let last = sequence_plus(header.base_sequence, header.last_offset_delta);
-        self.batches().iter().rev().find(|batch| batch.last_sequence.0 == last && batch.first_sequence().0 == header.base_sequence).copied()
+        self.batches()
+            .iter()
+            .rev()
+            .find(|batch| batch.last_sequence.0 == last && batch.first_sequence().0 == header.base_sequence)
+            .copied()
     }
 
     fn append(&mut self, batch: &ProducerAppend) -> Option<CompletedTransaction> {
@@ -139,12 +159,15 @@ impl ProducerEntry {
         self.set_epoch(batch.epoch);
         if let Some(marker) = batch.marker {
             self.coordinator_epoch = marker.coordinator_epoch;
-            return self.transaction_first_offset.take().map(|first_offset| CompletedTransaction {
-                producer_id: batch.producer_id,
-                first_offset,
-                last_offset: batch.last_offset,
-                result: marker.result,
-            });
+            return self
+                .transaction_first_offset
+                .take()
+                .map(|first_offset| CompletedTransaction {
+                    producer_id: batch.producer_id,
+                    first_offset,
+                    last_offset: batch.last_offset,
+                    result: marker.result,
+                });
         }
         self.push(ProducerBatch {
             last_sequence: Sequence(batch.last_sequence),
@@ -184,7 +207,13 @@ pub struct ProducerAppend {
 
 impl ProducerAppend {
     /// What `header` means for its producer; `None` for a batch without one, or a control batch that ends nothing.
-    pub fn of(header: &BatchHeader, base_offset: Offset, last_offset: Offset, now_ms: i64, marker: Option<TransactionMarker>) -> Option<ProducerAppend> {
+    pub fn of(
+        header: &BatchHeader,
+        base_offset: Offset,
+        last_offset: Offset,
+        now_ms: i64,
+        marker: Option<TransactionMarker>,
+    ) -> Option<ProducerAppend> {
         if header.producer_id < 0 || (header.is_control() && marker.is_none()) {
             return None;
         }
@@ -227,7 +256,10 @@ impl Default for ProducerCount {
 impl ProducerCount {
     /// A counter with this bound.
     pub fn new(max: usize) -> ProducerCount {
-        ProducerCount { in_use: Rc::new(Cell::new(0)), max }
+        ProducerCount {
+            in_use: Rc::new(Cell::new(0)),
+            max,
+        }
     }
 
     /// Producers remembered now.
@@ -240,7 +272,12 @@ impl ProducerCount {
     }
 
     fn remove(&self, count: usize) {
-        self.in_use.set(self.in_use.get().checked_sub(count).expect("only what was counted is taken off"));
+        self.in_use.set(
+            self.in_use
+                .get()
+                .checked_sub(count)
+                .expect("only what was counted is taken off"),
+        );
     }
 }
 
@@ -274,11 +311,19 @@ impl Drop for ProducerState {
 impl ProducerState {
     /// No producers yet.
     pub fn new(count: ProducerCount) -> ProducerState {
-        ProducerState { durable: BTreeMap::new(), pending: BTreeMap::new(), open: BTreeMap::new(), count }
+        ProducerState {
+            durable: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            open: BTreeMap::new(),
+            count,
+        }
     }
 
     /// State read from a checkpoint or snapshot. Recovery never refuses a producer, so this may pass the bound.
-    pub fn restore(count: ProducerCount, entries: impl IntoIterator<Item = (ProducerId, ProducerEntry)>) -> ProducerState {
+    pub fn restore(
+        count: ProducerCount,
+        entries: impl IntoIterator<Item = (ProducerId, ProducerEntry)>,
+    ) -> ProducerState {
         let mut state = ProducerState::new(count);
         for (id, entry) in entries {
             state.insert(id, entry);
@@ -307,12 +352,22 @@ impl ProducerState {
     }
 
     fn newest(&self, id: ProducerId) -> Option<&ProducerEntry> {
-        self.pending.get(&id).map(|pending| &pending.entry).or_else(|| self.durable.get(&id))
+        self.pending
+            .get(&id)
+            .map(|pending| &pending.entry)
+            .or_else(|| self.durable.get(&id))
     }
 
     /// Looks at a batch before it is planned; `log_end` is where it would go. Changes nothing, except that at the
     /// bound it may forget an idle producer.
-    pub fn check(&mut self, header: &BatchHeader, marker: Option<TransactionMarker>, origin: AppendOrigin, log_end: Offset, now_ms: i64) -> Result<ProducerCheck, AppendError> {
+    pub fn check(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<TransactionMarker>,
+        origin: AppendOrigin,
+        log_end: Offset,
+        now_ms: i64,
+    ) -> Result<ProducerCheck, AppendError> {
         if header.producer_id < 0 || origin == AppendOrigin::Replication {
             return Ok(ProducerCheck::Accept);
         }
@@ -328,19 +383,35 @@ impl ProducerState {
             return Ok(ProducerCheck::Duplicate(batch));
         }
         if header.producer_epoch < entry.epoch.0 {
-            return Err(AppendError::InvalidProducerEpoch { producer_id, current: entry.epoch, got: ProducerEpoch(header.producer_epoch) });
+            return Err(AppendError::InvalidProducerEpoch {
+                producer_id,
+                current: entry.epoch,
+                got: ProducerEpoch(header.producer_epoch),
+            });
         }
         if let Some(marker) = marker {
             return if marker.coordinator_epoch < entry.coordinator_epoch {
-                Err(AppendError::TransactionCoordinatorFenced { current: entry.coordinator_epoch, got: marker.coordinator_epoch })
+                Err(AppendError::TransactionCoordinatorFenced {
+                    current: entry.coordinator_epoch,
+                    got: marker.coordinator_epoch,
+                })
             } else {
                 Ok(ProducerCheck::Accept)
             };
         }
         if origin == AppendOrigin::Client {
-            let expected = if header.producer_epoch > entry.epoch.0 { 0 } else { sequence_plus(entry.last_sequence(), 1) };
+            let expected = if header.producer_epoch > entry.epoch.0 {
+                0
+            } else {
+                sequence_plus(entry.last_sequence(), 1)
+            };
             if header.base_sequence != expected {
-                return Err(AppendError::OutOfOrderSequence { producer_id, expected, got: header.base_sequence, offset: log_end });
+                return Err(AppendError::OutOfOrderSequence {
+                    producer_id,
+                    expected,
+                    got: header.base_sequence,
+                    offset: log_end,
+                });
             }
         }
         if entry.transaction_first_offset.is_some() && !header.is_transactional() && !header.is_control() {
@@ -353,7 +424,12 @@ impl ProducerState {
         if self.count.in_use() < self.count.max {
             return Ok(());
         }
-        let idle = self.durable.iter().filter(|(id, entry)| self.evictable(**id, entry, now_ms, PRODUCER_IDLE_EVICTION_MS)).min_by_key(|(_, entry)| entry.last_active_ms).map(|(id, _)| *id);
+        let idle = self
+            .durable
+            .iter()
+            .filter(|(id, entry)| self.evictable(**id, entry, now_ms, PRODUCER_IDLE_EVICTION_MS))
+            .min_by_key(|(_, entry)| entry.last_active_ms)
+            .map(|(id, _)| *id);
         match idle {
             Some(id) => {
                 self.remove(id);
@@ -364,16 +440,18 @@ impl ProducerState {
     }
 
     fn evictable(&self, id: ProducerId, entry: &ProducerEntry, now_ms: i64, idle_ms: i64) -> bool {
-        entry.transaction_first_offset.is_none() && !self.pending.contains_key(&id) && now_ms.saturating_sub(entry.last_active_ms) >= idle_ms
+        entry.transaction_first_offset.is_none()
+            && !self.pending.contains_key(&id)
+            && now_ms.saturating_sub(entry.last_active_ms) >= idle_ms
     }
 
     /// Counts a planned batch for the checks of those behind it.
     pub fn plan(&mut self, batch: &ProducerAppend) {
         let known = self.durable.get(&batch.producer_id);
-        let pending = self
-            .pending
-            .entry(batch.producer_id)
-            .or_insert_with(|| Pending { entry: known.cloned().unwrap_or_else(|| ProducerEntry::new(batch.epoch)), in_flight: 0 });
+        let pending = self.pending.entry(batch.producer_id).or_insert_with(|| Pending {
+            entry: known.cloned().unwrap_or_else(|| ProducerEntry::new(batch.epoch)),
+            in_flight: 0,
+        });
         pending.entry.append(batch);
         pending.in_flight += 1;
     }
@@ -381,7 +459,10 @@ impl ProducerState {
     /// A planned batch became durable. Plans are applied in the order they were made. `high_watermark` is the one
     /// behind this batch. Returns the transaction it aborted, if it is a marker that did.
     pub fn apply(&mut self, batch: &ProducerAppend) -> Option<AbortedTransaction> {
-        let pending = self.pending.get_mut(&batch.producer_id).expect("a batch is planned before it is applied");
+        let pending = self
+            .pending
+            .get_mut(&batch.producer_id)
+            .expect("a batch is planned before it is applied");
         pending.in_flight -= 1;
         if pending.in_flight == 0 {
             self.pending.remove(&batch.producer_id);
@@ -417,15 +498,21 @@ impl ProducerState {
             producer_id: completed.producer_id,
             first_offset: completed.first_offset,
             last_offset: completed.last_offset,
-            last_stable_offset: self.first_open_transaction().unwrap_or(Offset(completed.last_offset.0 + 1)),
+            last_stable_offset: self
+                .first_open_transaction()
+                .unwrap_or(Offset(completed.last_offset.0 + 1)),
         })
     }
 
     /// Forgets producers silent for `expiration_ms` (`producer.id.expiration.ms`), except those with an open
     /// transaction or a batch in flight. Returns how many.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
-        let expired: Vec<ProducerId> =
-            self.durable.iter().filter(|(id, entry)| self.evictable(**id, entry, now_ms, expiration_ms)).map(|(id, _)| *id).collect();
+        let expired: Vec<ProducerId> = self
+            .durable
+            .iter()
+            .filter(|(id, entry)| self.evictable(**id, entry, now_ms, expiration_ms))
+            .map(|(id, _)| *id)
+            .collect();
         for id in &expired {
             self.remove(*id);
         }
@@ -461,5 +548,102 @@ impl ProducerState {
                 self.open.remove(&first);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::records::BatchBuilder;
+
+    fn header(producer: i64, epoch: i16, sequence: i32) -> BatchHeader {
+        let mut builder = BatchBuilder::new().producer(producer, epoch, sequence);
+        builder.append(None, None, &[], 10);
+        BatchHeader::parse(&builder.build(0, -1)).unwrap()
+    }
+
+    fn check(state: &mut ProducerState, producer: i64, now_ms: i64) -> Result<ProducerCheck, AppendError> {
+        state.check(&header(producer, 0, 0), None, AppendOrigin::Client, Offset(50), now_ms)
+    }
+
+    fn append(state: &mut ProducerState, producer: i64, offset: i64, now_ms: i64) {
+        let append = ProducerAppend::of(&header(producer, 0, 0), Offset(offset), Offset(offset), now_ms, None).unwrap();
+        state.plan(&append);
+        state.apply(&append);
+    }
+
+    #[test]
+    fn at_the_bound_only_a_long_silent_producer_makes_room() {
+        let count = ProducerCount::new(2);
+        let mut state = ProducerState::new(count.clone());
+        append(&mut state, 1, 0, 1_000);
+        append(&mut state, 2, 1, 2_000);
+        assert_eq!(
+            check(&mut state, 3, 2_000 + PRODUCER_IDLE_EVICTION_MS - 1_001),
+            Err(AppendError::TooManyProducers { max: 2 })
+        );
+        assert!(
+            matches!(check(&mut state, 1, 3_000), Ok(ProducerCheck::Duplicate(_))),
+            "known producers go on"
+        );
+        assert_eq!(
+            check(&mut state, 3, 1_000 + PRODUCER_IDLE_EVICTION_MS),
+            Ok(ProducerCheck::Accept)
+        );
+        assert_eq!(state.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [2]);
+        let other = ProducerState::restore(count.clone(), [(ProducerId(7), ProducerEntry::new(ProducerEpoch(0)))]);
+        assert_eq!(count.in_use(), 2, "the bound is the shard's");
+        drop((state, other));
+        assert_eq!(count.in_use(), 0);
+    }
+
+    #[test]
+    fn expiry_counts_from_the_append_and_not_from_the_records_time() {
+        let mut state = ProducerState::new(ProducerCount::default());
+        append(&mut state, 1, 0, 1_000_000);
+        assert_eq!(state.iter().next().unwrap().1.last_timestamp, 10);
+        assert_eq!(state.expire(1_000_099, 100), 0);
+        assert_eq!(state.expire(1_000_100, 100), 1);
+        assert!(state.is_empty());
+    }
+
+    #[test]
+    fn an_open_transaction_never_expires() {
+        let mut state = ProducerState::new(ProducerCount::default());
+        let mut builder = BatchBuilder::new().producer(1, 0, 0).transactional(true);
+        builder.append(None, None, &[], 10);
+        let header = BatchHeader::parse(&builder.build(0, -1)).unwrap();
+        state.replay(&ProducerAppend::of(&header, Offset(4), Offset(4), 0, None).unwrap());
+        assert_eq!(state.expire(i64::MAX, 100), 0);
+        assert_eq!(state.first_open_transaction(), Some(Offset(4)));
+    }
+
+    #[test]
+    fn markers_fence_older_coordinators() {
+        let mut state = ProducerState::new(ProducerCount::default());
+        append(&mut state, 1, 0, 0);
+        let marker = |coordinator_epoch| {
+            Some(TransactionMarker {
+                result: TransactionResult::Commit,
+                coordinator_epoch,
+            })
+        };
+        let header = header(1, 0, -1);
+        state.replay(&ProducerAppend::of(&header, Offset(1), Offset(1), 0, marker(5)).unwrap());
+        let mut ask = |epoch| state.check(&header, marker(epoch), AppendOrigin::Coordinator, Offset(2), 0);
+        assert_eq!(
+            ask(4),
+            Err(AppendError::TransactionCoordinatorFenced { current: 5, got: 4 })
+        );
+        assert_eq!(ask(5), Ok(ProducerCheck::Accept));
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        assert_eq!(sequence_plus(i32::MAX, 1), 0);
+        assert_eq!(sequence_plus(i32::MAX - 1, 3), 1);
+        assert_eq!(sequence_minus(Sequence(1), 3), Sequence(i32::MAX - 1));
+        assert_eq!(sequence_minus(Sequence(0), i32::MAX), Sequence(1));
+        assert_eq!(sequence_plus(-1, 1), 0, "without a batch the first sequence is 0");
     }
 }

@@ -145,19 +145,25 @@ pub struct FoundOffset {
 
 impl FoundOffset {
     /// No such record.
-    pub const NONE: FoundOffset = FoundOffset { timestamp: -1, offset: -1, leader_epoch: -1 };
+    pub const NONE: FoundOffset = FoundOffset {
+        timestamp: -1,
+        offset: -1,
+        leader_epoch: -1,
+    };
 }
 
 /// Result of [`cut_batches`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchCut {
-    /// `bytes[start..end]` is the answer; empty when no batch qualifies.
+    /// `bytes[start..end]` is the answer; empty if the next batch is too large or not to be seen.
     Found {
         /// First byte of the first batch.
         start: usize,
         /// Behind the last.
         end: usize,
     },
+    /// The segment holds no batch that reaches `offset`: go on with [`ReadPlan::next_segment_base`].
+    Exhausted,
     /// Read on: at least this many bytes from the same position are needed to decide.
     NeedMore {
         /// Length to read.
@@ -172,17 +178,26 @@ pub enum BatchCut {
 
 /// Picks the whole batches for a reader out of bytes read from a segment, which begin at some batch at or before
 /// `offset`. `at_end` says that the segment has no more. CRCs are not looked at here.
-pub fn cut_batches(bytes: &[u8], at_end: bool, offset: Offset, upper_bound: Offset, bytes_max: usize, at_least_one: bool) -> BatchCut {
+pub fn cut_batches(
+    bytes: &[u8],
+    at_end: bool,
+    offset: Offset,
+    upper_bound: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> BatchCut {
     let mut position = 0;
     let mut start = None;
     loop {
         let rest = &bytes[position..];
         let begin = start.unwrap_or(position);
         if rest.len() < HEADER_BYTES {
-            return if at_end || start.is_some() {
-                BatchCut::Found { start: begin, end: position }
-            } else {
-                BatchCut::NeedMore { length: position + HEADER_BYTES }
+            return match (start, at_end) {
+                (Some(start), _) => BatchCut::Found { start, end: position },
+                (None, true) => BatchCut::Exhausted,
+                (None, false) => BatchCut::NeedMore {
+                    length: position + HEADER_BYTES,
+                },
             };
         }
         let base = i64::from_be_bytes(rest[0..8].try_into().expect("eight bytes"));
@@ -195,28 +210,45 @@ pub fn cut_batches(bytes: &[u8], at_end: bool, offset: Offset, upper_bound: Offs
         let last = base.saturating_add(i64::from(delta));
         if last < offset.0 {
             if size > rest.len() {
-                return if at_end { BatchCut::Damaged { position } } else { BatchCut::NeedMore { length: position + size + HEADER_BYTES } };
+                return if at_end {
+                    BatchCut::Damaged { position }
+                } else {
+                    BatchCut::NeedMore {
+                        length: position + size + HEADER_BYTES,
+                    }
+                };
             }
             position += size;
             continue;
         }
         let first = start.is_none();
         if last >= upper_bound.0 || (position + size - begin > bytes_max && !(first && at_least_one)) {
-            return BatchCut::Found { start: begin, end: position };
+            return BatchCut::Found {
+                start: begin,
+                end: position,
+            };
         }
         if size > rest.len() {
             return if at_end {
                 BatchCut::Damaged { position }
             } else if first {
-                BatchCut::NeedMore { length: position + size }
+                BatchCut::NeedMore {
+                    length: position + size,
+                }
             } else {
-                BatchCut::Found { start: begin, end: position }
+                BatchCut::Found {
+                    start: begin,
+                    end: position,
+                }
             };
         }
         start = Some(begin);
         position += size;
         if first && size > bytes_max {
-            return BatchCut::Found { start: begin, end: position };
+            return BatchCut::Found {
+                start: begin,
+                end: position,
+            };
         }
     }
 }

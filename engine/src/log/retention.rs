@@ -33,14 +33,19 @@ pub fn plan_retention(log: &PartitionLog, believed_now_ms: Option<i64>) -> Optio
     let next_offset = |index: usize| log.segments().next_base(index).unwrap_or(log.offsets().log_end());
     // Kafka never deletes an empty active segment, and nothing above the high watermark.
     let settled = |index: usize| {
-        next_offset(index) <= log.offsets().high_watermark() && (index + 1 < segments.len() || (segments[index].size > 0 && !log.has_pending()))
+        next_offset(index) <= log.offsets().high_watermark()
+            && (index + 1 < segments.len() || (segments[index].size > 0 && !log.has_pending()))
     };
 
     let mut by_time = 0;
     if let (Some(now_ms), true) = (believed_now_ms, config.retention_ms >= 0) {
         let expired = |index: usize| {
             let segment = &segments[index];
-            let newest = if segment.max_timestamp >= 0 { segment.max_timestamp } else { segment.created_ms };
+            let newest = if segment.max_timestamp >= 0 {
+                segment.max_timestamp
+            } else {
+                segment.created_ms
+            };
             now_ms.saturating_sub(newest) > config.retention_ms
         };
         while by_time < segments.len() && settled(by_time) && expired(by_time) {
@@ -64,7 +69,12 @@ pub fn plan_retention(log: &PartitionLog, believed_now_ms: Option<i64>) -> Optio
     }
 
     let gone = by_time + by_size;
-    (gone > 0).then(|| RetentionPlan { log_start: next_offset(gone - 1), roll_active: gone == segments.len(), by_time, by_size })
+    (gone > 0).then(|| RetentionPlan {
+        log_start: next_offset(gone - 1),
+        roll_active: gone == segments.len(),
+        by_time,
+        by_size,
+    })
 }
 
 /// How far the wall clock may be ahead of what the monotonic clock explains before it is doubted, in milliseconds.
@@ -89,12 +99,18 @@ impl RetentionClock {
     /// that may be a long stop or a wrong clock, so it is doubted for an hour.
     pub fn new(wall_ms: i64, monotonic_ms: i64, last_seen_wall_ms: Option<i64>) -> RetentionClock {
         let believed_wall_ms = last_seen_wall_ms.unwrap_or(wall_ms);
-        RetentionClock { believed_wall_ms, believed_monotonic_ms: monotonic_ms, doubted_since_monotonic_ms: None }
+        RetentionClock {
+            believed_wall_ms,
+            believed_monotonic_ms: monotonic_ms,
+            doubted_since_monotonic_ms: None,
+        }
     }
 
     /// The time to delete by, or `None` while the clock is in doubt.
     pub fn believe(&mut self, wall_ms: i64, monotonic_ms: i64) -> Option<i64> {
-        let expected = self.believed_wall_ms.saturating_add(monotonic_ms.saturating_sub(self.believed_monotonic_ms));
+        let expected = self
+            .believed_wall_ms
+            .saturating_add(monotonic_ms.saturating_sub(self.believed_monotonic_ms));
         if wall_ms.saturating_sub(expected) > CLOCK_JUMP_MS {
             let since = *self.doubted_since_monotonic_ms.get_or_insert(monotonic_ms);
             if monotonic_ms.saturating_sub(since) < CLOCK_TRUST_MS {
@@ -121,13 +137,20 @@ mod tests {
 
     /// Segments of ten offsets each: (bytes, largest timestamp).
     fn log(segments: &[(u32, i64)], config: LogConfig) -> PartitionLog {
-        let id = PartitionId { topic_id: TopicId([1; 16]), index: 0 };
+        let id = PartitionId {
+            topic_id: TopicId([1; 16]),
+            index: 0,
+        };
         let checkpoint = PartitionCheckpoint {
             end_offset: Offset(10 * segments.len() as i64),
             segments: segments
                 .iter()
                 .enumerate()
-                .map(|(index, (size, max_timestamp))| SegmentInfo { size: *size, max_timestamp: *max_timestamp, ..SegmentInfo::empty(Offset(10 * index as i64), 500) })
+                .map(|(index, (size, max_timestamp))| SegmentInfo {
+                    size: *size,
+                    max_timestamp: *max_timestamp,
+                    ..SegmentInfo::empty(Offset(10 * index as i64), 500)
+                })
                 .collect(),
             ..PartitionCheckpoint::empty(id, "t-0", LeaderEpoch(0), 0)
         };
@@ -136,7 +159,10 @@ mod tests {
 
     #[test]
     fn time_takes_segments_up_to_the_first_young_one() {
-        let config = LogConfig { retention_ms: 100, ..LogConfig::default() };
+        let config = LogConfig {
+            retention_ms: 100,
+            ..LogConfig::default()
+        };
         let log = log(&[(9, 1_000), (9, 1_050), (9, 2_000), (9, 1_000)], config);
         assert_eq!(plan_retention(&log, Some(1_100)), None);
         let plan = plan_retention(&log, Some(1_151)).unwrap();
@@ -148,21 +174,52 @@ mod tests {
 
     #[test]
     fn size_keeps_at_least_retention_bytes() {
-        let config = LogConfig { retention_ms: -1, retention_bytes: 25, ..LogConfig::default() };
+        let config = LogConfig {
+            retention_ms: -1,
+            retention_bytes: 25,
+            ..LogConfig::default()
+        };
         let sizes = |sizes: &[u32]| sizes.iter().map(|size| (*size, 1_000)).collect::<Vec<_>>();
-        assert_eq!(plan_retention(&log(&sizes(&[10, 10, 10]), config), Some(i64::MAX)), None);
-        assert_eq!(plan_retention(&log(&sizes(&[10, 10, 15]), config), None).unwrap().log_start, Offset(10));
-        let all = LogConfig { retention_bytes: 0, ..config };
+        assert_eq!(
+            plan_retention(&log(&sizes(&[10, 10, 10]), config), Some(i64::MAX)),
+            None
+        );
+        assert_eq!(
+            plan_retention(&log(&sizes(&[10, 10, 15]), config), None)
+                .unwrap()
+                .log_start,
+            Offset(10)
+        );
+        let all = LogConfig {
+            retention_bytes: 0,
+            ..config
+        };
         assert!(plan_retention(&log(&sizes(&[10, 10]), all), None).unwrap().roll_active);
     }
 
     #[test]
     fn other_policies_and_missing_timestamps() {
-        let keep = LogConfig { delete: false, retention_ms: 1, ..LogConfig::default() };
+        let keep = LogConfig {
+            delete: false,
+            retention_ms: 1,
+            ..LogConfig::default()
+        };
         assert_eq!(plan_retention(&log(&[(9, 1)], keep), Some(1 << 40)), None);
-        let config = LogConfig { retention_ms: 100, ..LogConfig::default() };
-        assert_eq!(plan_retention(&log(&[(9, -1), (9, 9_000)], config), Some(600)), None, "created at 500");
-        assert_eq!(plan_retention(&log(&[(9, -1), (9, 9_000)], config), Some(601)).unwrap().by_time, 1);
+        let config = LogConfig {
+            retention_ms: 100,
+            ..LogConfig::default()
+        };
+        assert_eq!(
+            plan_retention(&log(&[(9, -1), (9, 9_000)], config), Some(600)),
+            None,
+            "created at 500"
+        );
+        assert_eq!(
+            plan_retention(&log(&[(9, -1), (9, 9_000)], config), Some(601))
+                .unwrap()
+                .by_time,
+            1
+        );
     }
 
     #[test]

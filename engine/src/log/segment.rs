@@ -29,7 +29,14 @@ pub struct SegmentInfo {
 impl SegmentInfo {
     /// A segment without a batch.
     pub fn empty(base_offset: Offset, created_ms: i64) -> SegmentInfo {
-        SegmentInfo { base_offset, size: 0, max_timestamp: -1, offset_of_max_timestamp: Offset(-1), first_timestamp: -1, created_ms }
+        SegmentInfo {
+            base_offset,
+            size: 0,
+            max_timestamp: -1,
+            offset_of_max_timestamp: Offset(-1),
+            first_timestamp: -1,
+            created_ms,
+        }
     }
 
     /// Adds a batch at the end.
@@ -86,12 +93,16 @@ pub struct SegmentList {
 impl SegmentList {
     /// A list with one empty segment.
     pub fn new(base_offset: Offset, created_ms: i64) -> SegmentList {
-        SegmentList { segments: vec![SegmentInfo::empty(base_offset, created_ms)] }
+        SegmentList {
+            segments: vec![SegmentInfo::empty(base_offset, created_ms)],
+        }
     }
 
     /// Segments read back; `None` unless there is one and base offsets ascend.
     pub fn restore(segments: Vec<SegmentInfo>) -> Option<SegmentList> {
-        let ascending = segments.windows(2).all(|pair| pair[0].base_offset < pair[1].base_offset);
+        let ascending = segments
+            .windows(2)
+            .all(|pair| pair[0].base_offset < pair[1].base_offset);
         (ascending && !segments.is_empty()).then_some(SegmentList { segments })
     }
 
@@ -116,7 +127,9 @@ impl SegmentList {
 
     /// Index of the segment that holds `offset`, or of the first one if `offset` is below it.
     pub fn index_of(&self, offset: Offset) -> usize {
-        self.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
+        self.segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .saturating_sub(1)
     }
 
     /// The segment that holds `offset`.
@@ -149,7 +162,10 @@ impl SegmentList {
             question.now_ms.saturating_sub(active.created_ms)
         };
         u64::from(active.size) + u64::from(question.size) > u64::from(bytes_max)
-            || waited > config.segment_ms.saturating_sub(roll_jitter_ms(id, active.base_offset, config))
+            || waited
+                > config
+                    .segment_ms
+                    .saturating_sub(roll_jitter_ms(id, active.base_offset, config))
             || question.last_offset.0 - active.base_offset.0 > i64::from(i32::MAX)
     }
 
@@ -158,7 +174,10 @@ impl SegmentList {
     /// # Panics
     /// If the active one is empty or `base_offset` is not above its base.
     pub fn roll(&mut self, base_offset: Offset, created_ms: i64) {
-        assert!(self.active().size > 0 && self.active().base_offset < base_offset, "only a filled segment is rolled");
+        assert!(
+            self.active().size > 0 && self.active().base_offset < base_offset,
+            "only a filled segment is rolled"
+        );
         self.segments.push(SegmentInfo::empty(base_offset, created_ms));
     }
 
@@ -200,7 +219,10 @@ fn roll_jitter_ms(id: PartitionId, base: Offset, config: &LogConfig) -> i64 {
     if span <= 0 {
         return 0;
     }
-    let seed = crc32c::crc32c_append(crc32c::crc32c(&id.topic_id.0), &[id.index.to_le_bytes().as_slice(), &base.0.to_le_bytes()].concat());
+    let seed = crc32c::crc32c_append(
+        crc32c::crc32c(&id.topic_id.0),
+        &[id.index.to_le_bytes().as_slice(), &base.0.to_le_bytes()].concat(),
+    );
     i64::from(seed) % span
 }
 
@@ -209,29 +231,50 @@ mod tests {
     use super::*;
     use crate::types::TopicId;
 
-    const ID: PartitionId = PartitionId { topic_id: TopicId([7; 16]), index: 0 };
+    const ID: PartitionId = PartitionId {
+        topic_id: TopicId([7; 16]),
+        index: 0,
+    };
 
     fn question(size: u32, max_timestamp: i64, last_offset: i64) -> RollQuestion {
-        RollQuestion { size, max_timestamp, last_offset: Offset(last_offset), now_ms: 5_000 }
+        RollQuestion {
+            size,
+            max_timestamp,
+            last_offset: Offset(last_offset),
+            now_ms: 5_000,
+        }
     }
 
     #[test]
     fn segments_roll_by_bytes_record_time_and_offset_span() {
-        let config = LogConfig { segment_bytes: 1000, segment_ms: 100, ..LogConfig::default() };
+        let config = LogConfig {
+            segment_bytes: 1000,
+            segment_ms: 100,
+            ..LogConfig::default()
+        };
         let mut list = SegmentList::new(Offset(0), 0);
-        assert!(!list.should_roll(ID, &config, &question(2000, 9, 1)), "an empty segment takes anything");
+        assert!(
+            !list.should_roll(ID, &config, &question(2000, 9, 1)),
+            "an empty segment takes anything"
+        );
         list.active_mut().append(600, 1_000, Offset(0));
         assert!(!list.should_roll(ID, &config, &question(400, 1_000, 1)));
         assert!(list.should_roll(ID, &config, &question(401, 1_000, 1)));
         assert!(!list.should_roll(ID, &config, &question(1, 1_100, 1)));
-        assert!(list.should_roll(ID, &config, &question(1, 1_101, 1)), "record time, not the clock");
+        assert!(
+            list.should_roll(ID, &config, &question(1, 1_101, 1)),
+            "record time, not the clock"
+        );
         assert!(list.should_roll(ID, &config, &question(1, 1_000, 1 << 31)));
         assert!(!list.should_roll(ID, &config, &question(1, 1_000, (1 << 31) - 1)));
     }
 
     #[test]
     fn a_segment_without_timestamps_rolls_by_its_creation() {
-        let config = LogConfig { segment_ms: 100, ..LogConfig::default() };
+        let config = LogConfig {
+            segment_ms: 100,
+            ..LogConfig::default()
+        };
         let mut list = SegmentList::new(Offset(0), 4_950);
         list.active_mut().append(600, -1, Offset(0));
         assert!(!list.should_roll(ID, &config, &question(1, -1, 1)));
@@ -241,7 +284,11 @@ mod tests {
 
     #[test]
     fn jitter_stays_within_its_bound_and_is_repeatable() {
-        let config = LogConfig { segment_ms: 1000, segment_jitter_ms: 50, ..LogConfig::default() };
+        let config = LogConfig {
+            segment_ms: 1000,
+            segment_jitter_ms: 50,
+            ..LogConfig::default()
+        };
         let jitters: Vec<i64> = (0..100).map(|base| roll_jitter_ms(ID, Offset(base), &config)).collect();
         assert!(jitters.iter().all(|jitter| (0..50).contains(jitter)));
         assert!(jitters.iter().any(|jitter| *jitter != jitters[0]));
@@ -251,15 +298,26 @@ mod tests {
     #[test]
     fn names_are_twenty_digits() {
         assert_eq!(segment_file_name(Offset(42), "log"), "00000000000000000042.log");
-        assert_eq!(parse_segment_file_name("00000000000000000042.timeindex"), Some((Offset(42), "timeindex")));
+        assert_eq!(
+            parse_segment_file_name("00000000000000000042.timeindex"),
+            Some((Offset(42), "timeindex"))
+        );
         assert_eq!(parse_segment_file_name("leader-epoch-checkpoint"), None);
         assert_eq!(parse_segment_file_name("0000000000000000042.log"), None);
     }
 
     #[test]
     fn offsets_find_their_segment() {
-        let list = SegmentList::restore(vec![SegmentInfo::empty(Offset(5), 0), SegmentInfo::empty(Offset(9), 0), SegmentInfo::empty(Offset(20), 0)]).unwrap();
+        let list = SegmentList::restore(vec![
+            SegmentInfo::empty(Offset(5), 0),
+            SegmentInfo::empty(Offset(9), 0),
+            SegmentInfo::empty(Offset(20), 0),
+        ])
+        .unwrap();
         let found = |offset| list.containing(Offset(offset)).base_offset.0;
-        assert_eq!([found(3), found(5), found(8), found(9), found(19), found(20), found(99)], [5, 5, 5, 9, 9, 20, 20]);
+        assert_eq!(
+            [found(3), found(5), found(8), found(9), found(19), found(20), found(99)],
+            [5, 5, 5, 9, 9, 20, 20]
+        );
     }
 }

@@ -52,7 +52,11 @@ impl SegmentScanner {
     /// Scans the segment that begins at `base` in a file of `file_length` bytes. `interval` is
     /// [`super::index::RUN_INTERVAL_BYTES`].
     pub fn new(base: Offset, file_length: u64, created_ms: i64, interval: u32) -> SegmentScanner {
-        SegmentScanner { index: IndexBuilder::new(base, created_ms, interval), file_length, end: None }
+        SegmentScanner {
+            index: IndexBuilder::new(base, created_ms, interval),
+            file_length,
+            end: None,
+        }
     }
 
     /// Where the next bytes have to come from: the end of the valid part so far.
@@ -83,7 +87,11 @@ impl SegmentScanner {
             let batch = match Batch::parse(bytes) {
                 Ok(batch) => batch,
                 Err(BatchError::Truncated { needed, .. }) if needed as u64 <= left => {
-                    return Fed::More { length: needed.max(READ_AHEAD_BYTES).min(usize::try_from(left).unwrap_or(usize::MAX)) };
+                    return Fed::More {
+                        length: needed
+                            .max(READ_AHEAD_BYTES)
+                            .min(usize::try_from(left).unwrap_or(usize::MAX)),
+                    };
                 }
                 Err(BatchError::Truncated { .. }) => return self.ended(ScanEnd::Torn),
                 Err(_) => return self.ended(ScanEnd::Structure),

@@ -51,7 +51,10 @@ impl TransactionMarker {
             return Err("a transaction marker's value is shorter than six bytes");
         }
         let coordinator_epoch = i32::from_be_bytes([value[2], value[3], value[4], value[5]]);
-        Ok(Some(TransactionMarker { result, coordinator_epoch }))
+        Ok(Some(TransactionMarker {
+            result,
+            coordinator_epoch,
+        }))
     }
 }
 
@@ -111,7 +114,12 @@ impl AbortedTransactions {
 
     /// Notes one more.
     pub fn push(&mut self, entry: AbortedTransaction) {
-        assert!(self.entries.back().is_none_or(|last| last.last_offset < entry.last_offset), "markers ascend");
+        assert!(
+            self.entries
+                .back()
+                .is_none_or(|last| last.last_offset < entry.last_offset),
+            "markers ascend"
+        );
         self.entries.push_back(entry);
     }
 
@@ -138,7 +146,9 @@ impl AbortedTransactions {
 
     /// Those whose marker lies in a segment's range, for its `.txnindex`.
     pub fn of_segment(&self, base: Offset, next_base: Offset) -> impl Iterator<Item = &AbortedTransaction> {
-        self.entries.iter().filter(move |entry| base <= entry.last_offset && entry.last_offset < next_base)
+        self.entries
+            .iter()
+            .filter(move |entry| base <= entry.last_offset && entry.last_offset < next_base)
     }
 
     /// Forgets what ended below the log start.

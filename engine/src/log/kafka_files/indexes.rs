@@ -6,8 +6,8 @@
 
 use crate::log::error::FormatError;
 use crate::log::index::SegmentIndex;
-use crate::log::transactions::AbortedTransaction;
 use crate::log::segment::SegmentInfo;
+use crate::log::transactions::AbortedTransaction;
 use crate::types::{FilePosition, Offset, ProducerId};
 
 const OFFSET_ENTRY_BYTES: usize = 8;
@@ -49,8 +49,14 @@ pub fn kafka_indexes(index: &SegmentIndex, info: &SegmentInfo) -> (Vec<OffsetEnt
     // Kafka makes no entry for a segment's first batch: a look-up that finds none starts there anyway.
     for number in 1..index.run_count() {
         let run = index.run(number);
-        offsets.push(OffsetEntry { offset: Offset(run.base_offset.0 + i64::from(run.first_batch_delta)), position: run.position });
-        add_time(run.max_timestamp, Offset(info.base_offset.0 + i64::from(run.max_timestamp_delta)));
+        offsets.push(OffsetEntry {
+            offset: Offset(run.base_offset.0 + i64::from(run.first_batch_delta)),
+            position: run.position,
+        });
+        add_time(
+            run.max_timestamp,
+            Offset(info.base_offset.0 + i64::from(run.max_timestamp_delta)),
+        );
     }
     add_time(info.max_timestamp, info.offset_of_max_timestamp);
     (offsets, times)
@@ -81,7 +87,12 @@ pub fn encode_transaction_index<'a>(entries: impl IntoIterator<Item = &'a Aborte
     let mut file = Vec::new();
     for entry in entries {
         file.extend_from_slice(&TRANSACTION_VERSION.to_be_bytes());
-        for number in [entry.producer_id.0, entry.first_offset.0, entry.last_offset.0, entry.last_stable_offset.0] {
+        for number in [
+            entry.producer_id.0,
+            entry.first_offset.0,
+            entry.last_offset.0,
+            entry.last_stable_offset.0,
+        ] {
             file.extend_from_slice(&number.to_be_bytes());
         }
     }
@@ -94,7 +105,9 @@ pub fn decode_offset_index(base: Offset, file: &[u8]) -> Result<Vec<OffsetEntry>
     for entry in whole_entries(".index", file, OFFSET_ENTRY_BYTES)? {
         let offset = Offset(base.0.saturating_add(i64::from(int(entry, 0))));
         let position = FilePosition(int(entry, 4) as u32);
-        let ascends = entries.last().is_none_or(|last| last.offset < offset && last.position < position);
+        let ascends = entries
+            .last()
+            .is_none_or(|last| last.offset < offset && last.position < position);
         if int(entry, 4) <= 0 || int(entry, 0) < 0 || !ascends {
             break;
         }
@@ -109,7 +122,9 @@ pub fn decode_time_index(base: Offset, file: &[u8]) -> Result<Vec<TimeEntry>, Fo
     for entry in whole_entries(".timeindex", file, TIME_ENTRY_BYTES)? {
         let timestamp = long(entry, 0);
         let offset = Offset(base.0.saturating_add(i64::from(int(entry, 8))));
-        let ascends = entries.last().is_none_or(|last| last.timestamp < timestamp && last.offset <= offset);
+        let ascends = entries
+            .last()
+            .is_none_or(|last| last.timestamp < timestamp && last.offset <= offset);
         if timestamp <= 0 || int(entry, 8) < 0 || !ascends {
             break;
         }
@@ -124,7 +139,10 @@ pub fn decode_transaction_index(file: &[u8]) -> Result<Vec<AbortedTransaction>, 
     for entry in whole_entries(".txnindex", file, TRANSACTION_ENTRY_BYTES)? {
         let version = i16::from_be_bytes([entry[0], entry[1]]);
         if version != TRANSACTION_VERSION {
-            return Err(FormatError::UnknownVersion { file: ".txnindex", version: i64::from(version) });
+            return Err(FormatError::UnknownVersion {
+                file: ".txnindex",
+                version: i64::from(version),
+            });
         }
         entries.push(AbortedTransaction {
             producer_id: ProducerId(long(entry, 2)),
@@ -136,9 +154,20 @@ pub fn decode_transaction_index(file: &[u8]) -> Result<Vec<AbortedTransaction>, 
     Ok(entries)
 }
 
-fn whole_entries<'a>(name: &'static str, file: &'a [u8], entry_bytes: usize) -> Result<std::slice::ChunksExact<'a, u8>, FormatError> {
+fn whole_entries<'a>(
+    name: &'static str,
+    file: &'a [u8],
+    entry_bytes: usize,
+) -> Result<std::slice::ChunksExact<'a, u8>, FormatError> {
     let entries = file.chunks_exact(entry_bytes);
-    if entries.remainder().is_empty() { Ok(entries) } else { Err(FormatError::WrongLength { file: name, length: file.len() }) }
+    if entries.remainder().is_empty() {
+        Ok(entries)
+    } else {
+        Err(FormatError::WrongLength {
+            file: name,
+            length: file.len(),
+        })
+    }
 }
 
 fn relative(offset: Offset, base: Offset) -> i32 {

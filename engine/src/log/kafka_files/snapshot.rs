@@ -29,7 +29,12 @@ pub fn encode_snapshot<'a>(producers: impl IntoIterator<Item = (ProducerId, &'a 
         file.extend_from_slice(&newest.map_or(0, |batch| batch.offset_delta).to_be_bytes());
         file.extend_from_slice(&entry.last_timestamp.to_be_bytes());
         file.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
-        file.extend_from_slice(&entry.transaction_first_offset.map_or(-1, |offset| offset.0).to_be_bytes());
+        file.extend_from_slice(
+            &entry
+                .transaction_first_offset
+                .map_or(-1, |offset| offset.0)
+                .to_be_bytes(),
+        );
         count += 1;
     }
     file[CHECKED_FROM..HEADER_BYTES].copy_from_slice(&count.to_be_bytes());
@@ -41,33 +46,65 @@ pub fn encode_snapshot<'a>(producers: impl IntoIterator<Item = (ProducerId, &'a 
 /// Reads the file. `now_ms` counts as the producers' last sign of life.
 pub fn decode_snapshot(file: &[u8], now_ms: i64) -> Result<Vec<(ProducerId, ProducerEntry)>, FormatError> {
     if file.len() < HEADER_BYTES {
-        return Err(FormatError::TooShort { file: FILE, length: file.len() });
+        return Err(FormatError::TooShort {
+            file: FILE,
+            length: file.len(),
+        });
     }
     let version = i16::from_be_bytes([file[0], file[1]]);
     if version != VERSION {
-        return Err(FormatError::UnknownVersion { file: FILE, version: i64::from(version) });
+        return Err(FormatError::UnknownVersion {
+            file: FILE,
+            version: i64::from(version),
+        });
     }
     let stored = u32::from_be_bytes([file[2], file[3], file[4], file[5]]);
     let computed = crc32c::crc32c(&file[CHECKED_FROM..]);
     if stored != computed {
-        return Err(FormatError::Checksum { file: FILE, stored, computed });
+        return Err(FormatError::Checksum {
+            file: FILE,
+            stored,
+            computed,
+        });
     }
     let count = i32::from_be_bytes([file[6], file[7], file[8], file[9]]);
     let content = &file[HEADER_BYTES..];
-    if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_BYTES)) != Some(content.len()) {
-        return Err(FormatError::WrongLength { file: FILE, length: file.len() });
+    if usize::try_from(count)
+        .ok()
+        .and_then(|count| count.checked_mul(ENTRY_BYTES))
+        != Some(content.len())
+    {
+        return Err(FormatError::WrongLength {
+            file: FILE,
+            length: file.len(),
+        });
     }
-    Ok(content.chunks_exact(ENTRY_BYTES).map(|entry| decode_entry(entry, now_ms)).collect())
+    Ok(content
+        .chunks_exact(ENTRY_BYTES)
+        .map(|entry| decode_entry(entry, now_ms))
+        .collect())
 }
 
 fn decode_entry(entry: &[u8], now_ms: i64) -> (ProducerId, ProducerEntry) {
     let int = |at: usize| i32::from_be_bytes(entry[at..at + 4].try_into().expect("four bytes"));
     let long = |at: usize| i64::from_be_bytes(entry[at..at + 8].try_into().expect("eight bytes"));
     let (last_offset, timestamp, transaction_first) = (long(14), long(26), long(38));
-    let newest = ProducerBatch { last_sequence: Sequence(int(10)), last_offset: Offset(last_offset), offset_delta: int(22), timestamp };
+    let newest = ProducerBatch {
+        last_sequence: Sequence(int(10)),
+        last_offset: Offset(last_offset),
+        offset_delta: int(22),
+        timestamp,
+    };
     // ProducerStateManager.readSnapshot: without a last offset there is no batch.
-    let batches = if last_offset >= 0 { std::slice::from_ref(&newest) } else { &[] };
+    let batches = if last_offset >= 0 {
+        std::slice::from_ref(&newest)
+    } else {
+        &[]
+    };
     let transaction_first = (transaction_first >= 0).then_some(Offset(transaction_first));
     let epoch = ProducerEpoch(i16::from_be_bytes([entry[8], entry[9]]));
-    (ProducerId(long(0)), ProducerEntry::restore(epoch, int(34), timestamp, now_ms, transaction_first, batches))
+    (
+        ProducerId(long(0)),
+        ProducerEntry::restore(epoch, int(34), timestamp, now_ms, transaction_first, batches),
+    )
 }

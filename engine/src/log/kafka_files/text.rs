@@ -38,23 +38,40 @@ pub fn encode_offset_checkpoint<'a>(entries: impl IntoIterator<Item = (&'a str, 
 pub fn decode_offset_checkpoint(file: &[u8]) -> Result<Vec<(String, i32, Offset)>, FormatError> {
     entries("offset checkpoint", file, |line| {
         let mut words = line.split(' ');
-        let entry = (words.next()?.to_owned(), words.next()?.parse().ok()?, Offset(words.next()?.parse().ok()?));
+        let entry = (
+            words.next()?.to_owned(),
+            words.next()?.parse().ok()?,
+            Offset(words.next()?.parse().ok()?),
+        );
         words.next().is_none().then_some(entry)
     })
 }
 
 fn entries<T>(name: &'static str, file: &[u8], parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FormatError> {
-    let malformed = |problem: &str| FormatError::Malformed { file: name, problem: problem.to_owned() };
+    let malformed = |problem: &str| FormatError::Malformed {
+        file: name,
+        problem: problem.to_owned(),
+    };
     let text = std::str::from_utf8(file).map_err(|_| malformed("not text"))?;
     let mut lines = text.lines();
-    let version: i64 = lines.next().and_then(|line| line.parse().ok()).ok_or_else(|| malformed("no version line"))?;
+    let version: i64 = lines
+        .next()
+        .and_then(|line| line.parse().ok())
+        .ok_or_else(|| malformed("no version line"))?;
     if version != 0 {
         return Err(FormatError::UnknownVersion { file: name, version });
     }
-    let count: usize = lines.next().and_then(|line| line.parse().ok()).ok_or_else(|| malformed("no line with the number of entries"))?;
+    let count: usize = lines
+        .next()
+        .and_then(|line| line.parse().ok())
+        .ok_or_else(|| malformed("no line with the number of entries"))?;
     let mut entries = Vec::new();
     for line in lines {
         entries.push(parse(line).ok_or_else(|| malformed(&format!("unreadable line {line:?}")))?);
     }
-    if entries.len() == count { Ok(entries) } else { Err(malformed(&format!("{} entries instead of {count}", entries.len()))) }
+    if entries.len() == count {
+        Ok(entries)
+    } else {
+        Err(malformed(&format!("{} entries instead of {count}", entries.len())))
+    }
 }
