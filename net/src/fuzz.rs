@@ -4,7 +4,8 @@
 //! written must decode and write to the same bytes once more. Any core, no I/O.
 
 use crate::messages::{
-    ApiKey, MetadataRecord, Request, RequestHeader, Response, ResponseHeader, recode_data,
+    ApiKey, DATA, MetadataRecord, RecodeError, Request, RequestHeader, Response, ResponseHeader,
+    recode_data,
 };
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -101,11 +102,23 @@ pub fn data(name: &str, version: i16, data: &[u8]) -> bool {
     check(
         data,
         &|reader, writer| match recode_data(name, version, reader, writer) {
-            Err(crate::messages::RecodeError::Decode(error)) => Err(error),
-            Err(crate::messages::RecodeError::Encode(error)) => {
+            Err(RecodeError::Decode(error)) => Err(error),
+            Err(RecodeError::Encode(error)) => {
                 panic!("what was read can be written: {error}")
             }
             Ok(()) => Ok(()),
         },
     )
+}
+
+/// A coordinator key or value, control record or embedded structure: the first byte chooses which, the second
+/// the version. Says whether it decoded.
+pub fn any_data(bytes: &[u8]) -> bool {
+    let [choice, version, body @ ..] = bytes else {
+        return false;
+    };
+    let Some((name, low, high)) = DATA.get(usize::from(*choice)) else {
+        return false;
+    };
+    data(name, low + i16::from(*version) % (high - low + 1), body)
 }

@@ -145,7 +145,7 @@ pub fn response_header_version(key: ApiKey, version: i16) -> i16 {
 
 /// Whether the message's Rust type has a lifetime.
 fn life(message: &Message) -> &'static str {
-    if crate::emit::message_borrows(message) {
+    if crate::facts::message_borrows(message) {
         "<'a>"
     } else {
         ""
@@ -301,6 +301,17 @@ pub fn by_name(others: &[(String, &Message)]) -> String {
     );
     out.push_str("use crate::wire::{DecodeError, EncodeError, Reader, Writer};\n");
     out.push_str(RECODE);
+    out.push_str("/// Name and versions of each message that belongs to no API.\n");
+    let _ = writeln!(
+        out,
+        "pub static DATA: [(&str, i16, i16); {}] = [",
+        others.len()
+    );
+    for (_, message) in others {
+        let Versions { low, high } = message.versions;
+        let _ = writeln!(out, "({:?}, {low}, {high}),", message.name);
+    }
+    out.push_str("];\n\n");
     out.push_str("/// Reads the record, key, value or data structure `name` and writes it again.\n///\n/// # Panics\n/// If there is no such name.\n");
     out.push_str("pub fn recode_data(name: &str, version: i16, reader: &mut Reader<'_>, writer: &mut Writer) -> Result<(), RecodeError> {\nmatch name {\n");
     for (module, message) in others {

@@ -159,7 +159,7 @@ fn root(folders: &BTreeMap<&str, Vec<&str>>) -> String {
     text.push_str(
         "\nmod api_key;\nmod by_name;\nmod request;\nmod response;\n\n\
          pub use api_key::{ApiKey, request_header_version, response_header_version};\n\
-         pub use by_name::{RecodeError, recode_data};\n\
+         pub use by_name::{DATA, RecodeError, recode_data};\n\
          pub use header::{RequestHeader, ResponseHeader};\n\
          pub use metadata_records::MetadataRecord;\n\
          pub use request::Request;\npub use response::Response;\n",

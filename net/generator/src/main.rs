@@ -1,12 +1,12 @@
 //! The generator's command line: `generator` writes `net/src/messages`, `generator import DIR` brings
-//! Kafka's definitions into `net/schemas`.
+//! Kafka's definitions into `net/schemas`, `generator api-table` brings the table in `net/API.md` up to date.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use generator::{files, import, schema};
+use generator::{api_table, files, import, schema};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         [] => generate(&net),
         ["import", from] => import::import(Path::new(from), &net.join("schemas"))
             .map(|count| format!("{count} definitions")),
-        _ => Err("usage: generator | generator import DIR".into()),
+        ["api-table"] => api_table(&net),
+        _ => Err("usage: generator | generator import DIR | generator api-table".into()),
     };
     match result {
         Ok(done) => {
@@ -61,4 +62,14 @@ fn generate(net: &Path) -> Result<String, String> {
         return Err("rustfmt failed".into());
     }
     Ok(format!("{} files", written.len()))
+}
+
+/// Brings the table in `net/API.md` up to date.
+fn api_table(net: &Path) -> Result<String, String> {
+    let document = net.join("API.md");
+    let text = fs::read_to_string(&document).map_err(|error| error.to_string())?;
+    let served = fs::read_to_string(net.join("../engine/src/api/versions.rs")).unwrap_or_default();
+    let text = api_table::update(&text, &schema::load(&net.join("schemas"))?, &served)?;
+    fs::write(&document, text).map_err(|error| error.to_string())?;
+    Ok("net/API.md".into())
 }

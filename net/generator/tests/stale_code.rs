@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use generator::{files, schema};
+use generator::{api_table, files, schema};
 
 /// The code without what rustfmt moves: a toolchain without it can compare too.
 fn without_layout(text: &str) -> String {
@@ -44,4 +44,17 @@ fn checked_in_code_is_what_the_generator_makes() {
             "net/src/messages/{name} is stale; run `cargo run -p generator`"
         );
     }
+}
+
+#[test]
+fn the_table_of_apis_is_up_to_date() {
+    let net = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = fs::read_to_string(net.join("API.md")).unwrap();
+    let served = fs::read_to_string(net.join("../engine/src/api/versions.rs")).unwrap_or_default();
+    let schemas = schema::load(&net.join("schemas")).unwrap();
+    let updated = api_table::update(&document, &schemas, &served).unwrap();
+    assert!(
+        document == updated,
+        "net/API.md is stale; run `cargo run -p generator -- api-table`"
+    );
 }

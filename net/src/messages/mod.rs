@@ -113,7 +113,7 @@ mod request;
 mod response;
 
 pub use api_key::{ApiKey, request_header_version, response_header_version};
-pub use by_name::{RecodeError, recode_data};
+pub use by_name::{DATA, RecodeError, recode_data};
 pub use header::{RequestHeader, ResponseHeader};
 pub use metadata_records::MetadataRecord;
 pub use request::Request;

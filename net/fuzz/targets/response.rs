@@ -1,0 +1,6 @@
+//! Response bodies behind API key and version.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    net::fuzz::response(bytes);
+});
