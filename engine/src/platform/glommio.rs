@@ -130,7 +130,10 @@ impl GlommioDisk {
     }
 
     pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {
-        std::fs::exists(self.path(path))
+        match std::fs::exists(self.path(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+            result => result,
+        }
     }
 
     pub(super) async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {

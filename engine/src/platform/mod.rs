@@ -12,6 +12,8 @@ use std::path::Path;
 use net::platform::Runtime;
 
 mod glommio;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,8 @@ pub struct Disk {
 #[derive(Clone)]
 enum DiskBackend {
     Glommio(glommio::GlommioDisk),
+    #[cfg(feature = "sim")]
+    Sim(sim::MountedDisk),
 }
 
 /// One name in a directory.
@@ -64,6 +68,8 @@ impl Disk {
     pub async fn open(&self, path: &str, mode: OpenMode) -> io::Result<File> {
         match &self.backend {
             DiskBackend::Glommio(disk) => Ok(File { backend: FileBackend::Glommio(disk.open_file(path, mode).await?) }),
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => Ok(File { backend: FileBackend::Sim(disk.open_file(path, mode).await?) }),
         }
     }
 
@@ -71,6 +77,8 @@ impl Disk {
     pub async fn create_directory(&self, path: &str) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.create_directory(path).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.create_directory(path).await,
         }
     }
 
@@ -78,6 +86,8 @@ impl Disk {
     pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.rename(from, to).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.rename(from, to).await,
         }
     }
 
@@ -85,6 +95,8 @@ impl Disk {
     pub async fn remove_file(&self, path: &str) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.remove_file(path).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.remove_file(path).await,
         }
     }
 
@@ -92,6 +104,8 @@ impl Disk {
     pub async fn remove_directory(&self, path: &str) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.remove_directory(path).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.remove_directory(path).await,
         }
     }
 
@@ -99,6 +113,8 @@ impl Disk {
     pub async fn sync_directory(&self, path: &str) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.sync_directory(path).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.sync_directory(path).await,
         }
     }
 
@@ -106,6 +122,8 @@ impl Disk {
     pub async fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.list(path).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.list(path).await,
         }
     }
 
@@ -113,6 +131,8 @@ impl Disk {
     pub async fn exists(&self, path: &str) -> io::Result<bool> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.exists(path).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.exists(path).await,
         }
     }
 
@@ -120,6 +140,8 @@ impl Disk {
     pub async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.read_small(path, length_max).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.read_small(path, length_max).await,
         }
     }
 
@@ -128,6 +150,8 @@ impl Disk {
     pub async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.write_small(path, content).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.write_small(path, content).await,
         }
     }
 
@@ -136,6 +160,8 @@ impl Disk {
     pub async fn sync_filesystem(&self) -> io::Result<()> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.sync_filesystem().await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.sync_filesystem().await,
         }
     }
 
@@ -143,6 +169,8 @@ impl Disk {
     pub async fn free_bytes(&self) -> io::Result<u64> {
         match &self.backend {
             DiskBackend::Glommio(disk) => disk.free_bytes().await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.free_bytes().await,
         }
     }
 
@@ -153,6 +181,8 @@ impl Disk {
             DiskBackend::Glommio(_) => {
                 AlignedBuffer { backend: BufferBackend::Glommio(glommio::allocate_buffer(length)) }
             }
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(_) => sim::allocate_buffer(length),
         }
     }
 }
@@ -167,6 +197,8 @@ pub struct File {
 #[derive(Clone)]
 enum FileBackend {
     Glommio(glommio::GlommioFile),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimFile),
 }
 
 impl File {
@@ -176,6 +208,10 @@ impl File {
         assert!(position.is_multiple_of(BLOCK_BYTES as u64), "unaligned direct write");
         match (&self.backend, buffer.backend) {
             (FileBackend::Glommio(file), BufferBackend::Glommio(buffer)) => file.write_at(buffer, position).await,
+            #[cfg(feature = "sim")]
+            (FileBackend::Sim(file), BufferBackend::Sim(buffer)) => file.write_at(buffer, position).await,
+            #[cfg(feature = "sim")]
+            _ => panic!("a buffer of the other backend"),
         }
     }
 
@@ -184,6 +220,8 @@ impl File {
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<bytes::Bytes> {
         match &self.backend {
             FileBackend::Glommio(file) => file.read_at(position, length).await,
+            #[cfg(feature = "sim")]
+            FileBackend::Sim(file) => file.read_at(position, length).await,
         }
     }
 
@@ -191,6 +229,8 @@ impl File {
     pub async fn fdatasync(&self) -> io::Result<()> {
         match &self.backend {
             FileBackend::Glommio(file) => file.fdatasync().await,
+            #[cfg(feature = "sim")]
+            FileBackend::Sim(file) => file.fdatasync().await,
         }
     }
 
@@ -198,6 +238,8 @@ impl File {
     pub async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
         match &self.backend {
             FileBackend::Glommio(file) => file.allocate(position, length).await,
+            #[cfg(feature = "sim")]
+            FileBackend::Sim(file) => file.allocate(position, length).await,
         }
     }
 
@@ -205,6 +247,8 @@ impl File {
     pub async fn truncate(&self, length: u64) -> io::Result<()> {
         match &self.backend {
             FileBackend::Glommio(file) => file.truncate(length).await,
+            #[cfg(feature = "sim")]
+            FileBackend::Sim(file) => file.truncate(length).await,
         }
     }
 
@@ -212,17 +256,21 @@ impl File {
     pub async fn length(&self) -> io::Result<u64> {
         match &self.backend {
             FileBackend::Glommio(file) => file.length(),
+            #[cfg(feature = "sim")]
+            FileBackend::Sim(file) => file.length(),
         }
     }
 }
 
-/// Memory aligned to [`BLOCK_BYTES`], a whole number of blocks long.
+/// Memory aligned to [`BLOCK_BYTES`] (in the simulator: not), a whole number of blocks long.
 pub struct AlignedBuffer {
     backend: BufferBackend,
 }
 
 enum BufferBackend {
     Glommio(glommio::GlommioBuffer),
+    #[cfg(feature = "sim")]
+    Sim(Vec<u8>),
 }
 
 impl std::ops::Deref for AlignedBuffer {
@@ -230,6 +278,8 @@ impl std::ops::Deref for AlignedBuffer {
     fn deref(&self) -> &[u8] {
         match &self.backend {
             BufferBackend::Glommio(buffer) => buffer.as_bytes(),
+            #[cfg(feature = "sim")]
+            BufferBackend::Sim(buffer) => buffer,
         }
     }
 }
@@ -238,6 +288,8 @@ impl std::ops::DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.backend {
             BufferBackend::Glommio(buffer) => buffer.as_bytes_mut(),
+            #[cfg(feature = "sim")]
+            BufferBackend::Sim(buffer) => buffer,
         }
     }
 }
