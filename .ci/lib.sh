@@ -75,3 +75,13 @@ install_all() {
   fi
   install_python && install_kafka && install_go && install_node
 }
+
+# librdkafka's own load generator, from the sources that cargo has fetched for the rdkafka crate.
+install_generator() {
+  local at=$CACHE/librdkafka
+  [ -x "$at/examples/rdkafka_performance" ] && return 0
+  cargo fetch -q && rm -rf "$at" && cp -r "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/rdkafka-sys-4.10.0+2.12.1/librdkafka "$at" || return 1
+  # The log must not be named configure.*: the configure script would load it as a module.
+  (cd "$at" && chmod +x configure lds-gen.py mklove/* && ./configure --disable-ssl --disable-gssapi --disable-curl && make -j2 libs &&
+    make -C examples rdkafka_performance) > "$CACHE/librdkafka-build.txt" 2>&1
+}

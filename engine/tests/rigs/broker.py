@@ -11,7 +11,8 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."))
 CACHE = os.environ.get("TIDELOG_CACHE") or os.path.expanduser("~/.cache/tidelog")
 KAFKA_LIBS = os.path.join(CACHE, "kafka-4.3.1/libs/*")
 TIDELOG = os.environ.get("TIDELOG_BIN") or os.path.join(ROOT, "target/ci/tidelog")
-JVM = ["java", "-Xms256m", "-Xmx700m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", KAFKA_LIBS]
+JVM_SMALL = ["java", "-Xms256m", "-Xmx700m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+JVM = [*JVM_SMALL, "-cp", KAFKA_LIBS]
 
 KAFKA_SETTINGS = {
     "process.roles": "broker,controller", "node.id": "1", "inter.broker.listener.name": "PLAINTEXT",
@@ -35,6 +36,7 @@ class Broker:
         self.kind, self.port, self.data, self.log = kind, port, data, log
         self.settings = dict(settings or {})
         self.metrics_port = port + 2
+        self.jvm, self.prefix = JVM_SMALL, []      # benchmarks give a larger heap and pin the process
         self.process = None
 
     @property
@@ -49,7 +51,7 @@ class Broker:
         """Starts the process; with `wait` seconds given, returns only when it answers requests."""
         command = self._tidelog_command() if self.kind == "tidelog" else self._kafka_command()
         with open(self.log, "ab") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.prefix + command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                                             start_new_session=True, env=_clean_environment())
         if wait:
             self.wait_ready(wait)
@@ -128,7 +130,7 @@ class Broker:
             subprocess.run(JVM + ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg",
                                   "-c", path, "--standalone"], check=True, timeout=120,
                            stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=_clean_environment())
-        return JVM + ["kafka.Kafka", path]
+        return [*self.jvm, "-cp", KAFKA_LIBS, "kafka.Kafka", path]
 
 
 def _clean_environment():
