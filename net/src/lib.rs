@@ -4,6 +4,7 @@
 //! messages into bytes, looks into record batches without copying them, and owns the runtime half of the
 //! platform seam (executor, time, sockets, randomness).
 
+pub mod client;
 pub mod fuzz;
 pub mod messages;
 pub mod platform;
