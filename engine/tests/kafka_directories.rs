@@ -291,8 +291,7 @@ fn kafkas_indexes_follow_from_ours() {
     ] {
         for (base, file) in segments(directory) {
             let builder = scan(base, &file, interval);
-            let info = *builder.info();
-            let (offsets, times) = kafka_indexes(&SegmentIndex::Building(builder), &info);
+            let (offsets, times) = kafka_indexes(&SegmentIndex::Building(builder));
             let path = |extension: &str| format!("{directory}/{:020}.{extension}", base.0);
             assert_eq!(
                 encode_offset_index(base, &offsets),
@@ -411,6 +410,33 @@ fn any_flipped_bit_of_a_segment_is_seen_and_pinned_to_its_batch() {
         if length_is_intact {
             assert_eq!(damage.length as usize, size, "bit {bit}: {damage:?}");
         }
+    }
+}
+
+/// A reader awaits its bytes while the segment grows: what it was told to read must still check out.
+#[test]
+fn a_run_that_a_reader_was_given_grows_no_more() {
+    let (base, file) = segments("clean/s-roll-0").remove(1);
+    let mut index = SegmentIndex::Building(IndexBuilder::new(base, 0, 1 << 20));
+    let mut position = 0;
+    for batch in net::records::split_batches(&file) {
+        let batch = batch.unwrap();
+        let SegmentIndex::Building(builder) = &mut index else {
+            unreachable!()
+        };
+        builder.push(batch.bytes().first_chunk().unwrap(), batch.header());
+        let planned = index.read_range(base, usize::MAX, index.covered()).unwrap();
+        let SegmentIndex::Building(builder) = &mut index else {
+            unreachable!()
+        };
+        let mut later = *batch.header();
+        later.base_offset += 1_000;
+        let before = builder.clone();
+        builder.push(batch.bytes().first_chunk().unwrap(), &later);
+        position += batch.bytes().len();
+        assert_eq!((planned.1.0, planned.2.0 as usize), (0, position));
+        index.verify(planned.0, &file[..position]).unwrap();
+        index = SegmentIndex::Building(before);
     }
 }
 

@@ -6,6 +6,7 @@
 //! the header only and touches nothing but the first 21 bytes, which the batch's CRC leaves out.
 
 use super::batch::StoredBatch;
+use super::transactions::TransactionMarker;
 use crate::types::{FilePosition, LeaderEpoch, Offset};
 use bytes::Bytes;
 use net::records::BatchHeader;
@@ -110,4 +111,32 @@ pub struct Applied {
     pub last_stable: Offset,
     /// Whether either of them moved, so that waiting fetches and duplicates must be looked at.
     pub moved: bool,
+}
+
+/// Where the next batch would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Base offset of the segment.
+    pub segment_base: Offset,
+    /// Position in it.
+    pub file_position: FilePosition,
+    /// Whether the segment would be new.
+    pub roll: bool,
+}
+
+/// A batch found by recovery, with its place.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplayedBatch<'a> {
+    /// Its header, as stamped.
+    pub header: &'a BatchHeader,
+    /// What it says if it is a control batch that ends a transaction.
+    pub marker: Option<TransactionMarker>,
+    /// Base offset of its segment.
+    pub segment_base: Offset,
+    /// Position in the segment.
+    pub file_position: FilePosition,
+    /// Bytes.
+    pub size: u32,
+    /// Wall-clock time of the recovery.
+    pub now_ms: i64,
 }

@@ -2,7 +2,7 @@
 //! that a batch's own CRC leaves out.
 //!
 //! A segment is divided into **runs** of whole batches; each run is a bit longer than `interval` bytes, except where
-//! write-behind closed one early. One entry per run gives its first offset, its position and length, the largest
+//! a reader or the writer closed one early. One entry per run gives its first offset, its position and length, the largest
 //! timestamp so far, and the CRC-32C of the 21-byte prefixes of its batches, one after the other. A read from disk
 //! covers whole runs, checks each batch's CRC and each run's prefixes, and then cuts out what was asked for; so a
 //! flipped bit anywhere is seen (DESIGN §5.3).
@@ -22,6 +22,7 @@ use net::records::BatchHeader;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rend::unaligned::{i64_ule, u32_ule};
 use rkyv::{Portable, rancor};
+use std::cell::Cell;
 
 /// Extension of the sidecar's file name.
 pub const SIDECAR_EXTENSION: &str = "tidx";
@@ -123,6 +124,15 @@ impl SegmentIndex {
         }
     }
 
+    /// What the index says of its segment as a whole. Unlike a [`SegmentInfo`] that saw the records, it names the
+    /// largest timestamp's **batch** (by its last offset), as Kafka's time index does.
+    pub fn info(&self) -> SegmentInfo {
+        match self {
+            SegmentIndex::Building(builder) => builder.info,
+            SegmentIndex::Loaded(loaded) => loaded.info(),
+        }
+    }
+
     /// Bytes of the segment that the index covers.
     pub fn covered(&self) -> FilePosition {
         self.run_count()
@@ -161,13 +171,17 @@ impl SegmentIndex {
     }
 
     /// The whole runs that a read of `bytes_max` bytes from `offset` has to cover, as the first run's number and the
-    /// byte range to read. `end` is the position up to which the segment may be read; a run that passes it ends it.
+    /// byte range to read. `end` is the position up to which the segment may be read. The last run grows no more
+    /// after this, so that [`Self::verify`] finds it as it was although the segment went on in the meantime.
     pub fn read_range(
         &self,
         offset: Offset,
         bytes_max: usize,
         end: FilePosition,
     ) -> Option<(usize, FilePosition, FilePosition)> {
+        if let SegmentIndex::Building(builder) = self {
+            builder.close_run();
+        }
         let first = self.run_of_offset(offset)?;
         let start = self.run(first).position;
         let wanted = u64::from(self.run(first).end().0)
@@ -305,7 +319,8 @@ pub struct IndexBuilder {
     next_offset: Offset,
     interval: u32,
     runs: Vec<Run>,
-    run_is_open: bool,
+    /// Whether the last run may still grow. A read ends that: a run that was handed out stays as it is.
+    run_is_open: Cell<bool>,
     segment_checksum: u32,
 }
 
@@ -317,7 +332,7 @@ impl IndexBuilder {
             next_offset: segment_base,
             interval,
             runs: Vec::new(),
-            run_is_open: false,
+            run_is_open: Cell::new(false),
             segment_checksum: 0,
         }
     }
@@ -349,7 +364,7 @@ impl IndexBuilder {
         match self
             .runs
             .last_mut()
-            .filter(|run| self.run_is_open && run.length <= self.interval)
+            .filter(|run| self.run_is_open.get() && run.length <= self.interval)
         {
             Some(run) => {
                 run.length += size;
@@ -367,15 +382,14 @@ impl IndexBuilder {
                     max_timestamp_delta: relative(self.info.offset_of_max_timestamp, self.info.base_offset),
                     prefix_checksum: crc32c::crc32c(prefix),
                 });
-                self.run_is_open = true;
+                self.run_is_open.set(true);
             }
         }
     }
 
-    /// Ends the present run, so that it can be read and checked while the segment grows. Write-behind calls it when
-    /// a write is done, so no run reaches beyond what is on disk.
-    pub fn close_run(&mut self) {
-        self.run_is_open = false;
+    /// Ends the present run, so that it can be read and checked while the segment grows.
+    pub fn close_run(&self) {
+        self.run_is_open.set(false);
     }
 
     /// The sidecar file's content.
@@ -551,7 +565,7 @@ impl LoadedIndex {
             next_offset: self.next_offset(),
             interval: self.summary().interval.to_native(),
             runs: (0..self.run_count).map(|number| self.run(number)).collect(),
-            run_is_open: false,
+            run_is_open: Cell::new(false),
             segment_checksum: self.segment_checksum(),
         }
     }

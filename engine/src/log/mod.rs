@@ -12,20 +12,24 @@ pub mod offsets;
 pub mod partition_checkpoint;
 pub mod partition_log;
 pub mod producer_state;
+pub mod quarantine;
 pub mod read;
 pub mod segment;
 pub mod transactions;
 
-pub use append::{AppendOrigin, AppendRequest, Appended, Applied, PlanOutcome, PlannedAppend};
+pub use append::{
+    AppendOrigin, AppendRequest, Appended, Applied, Placement, PlanOutcome, PlannedAppend, ReplayedBatch,
+};
 pub use batch::StoredBatch;
 pub use cache::TailCache;
 pub use config::LogConfig;
 pub use error::{AppendError, FormatError, ReadError};
 pub use leader_epochs::LeaderEpochs;
 pub use offsets::LogOffsets;
-pub use partition_checkpoint::{PartitionCheckpoint, QuarantinedRange};
-pub use partition_log::{PartitionLog, Placement, ReplayedBatch};
+pub use partition_checkpoint::PartitionCheckpoint;
+pub use partition_log::PartitionLog;
 pub use producer_state::{ProducerCount, ProducerEntry, ProducerState};
+pub use quarantine::{Quarantine, QuarantinedRange};
 pub use read::{FoundOffset, Isolation, OffsetQuery, ReadPlan, ReadRequest, ReadResult, ReadSource};
 pub use segment::{SegmentInfo, SegmentList};
 pub use transactions::{AbortedTransaction, AbortedTransactions, TransactionMarker};

@@ -2,18 +2,10 @@
 //! is the checkpoint file's business.
 
 use super::producer_state::ProducerEntry;
+pub use super::quarantine::QuarantinedRange;
 use super::segment::SegmentInfo;
 use super::transactions::AbortedTransaction;
 use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId, ProducerId};
-
-/// Damaged offsets that are kept but not served (DESIGN §5.3, STORAGE C9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuarantinedRange {
-    /// First damaged offset.
-    pub first: Offset,
-    /// Last damaged offset.
-    pub last: Offset,
-}
 
 /// One partition's durable state.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,19 +11,20 @@
 //! connection's core (see [`super::append`]), so planning only stamps the prefix.
 
 use super::append::{AppendOrigin, AppendRequest, Appended, Applied, PlanOutcome, PlannedAppend};
+pub use super::append::{Placement, ReplayedBatch};
 use super::batch::StoredBatch;
 use super::cache::TailCache;
 use super::config::LogConfig;
 use super::error::{AppendError, ReadError};
 use super::leader_epochs::LeaderEpochs;
 use super::offsets::LogOffsets;
-use super::partition_checkpoint::{PartitionCheckpoint, QuarantinedRange};
+use super::partition_checkpoint::PartitionCheckpoint;
 use super::producer_state::{ProducerAppend, ProducerBatch, ProducerCheck, ProducerCount, ProducerState};
+use super::quarantine::{Quarantine, QuarantinedRange};
 use super::read::{Isolation, ReadPlan, ReadRequest, ReadSource};
 use super::segment::{RollQuestion, SegmentInfo, SegmentList};
 use super::transactions::{AbortedTransactions, TransactionMarker};
 use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId};
-use net::records::BatchHeader;
 use std::collections::VecDeque;
 
 /// A plan that is not yet applied.
@@ -36,34 +37,6 @@ struct Planned {
     /// The active segment before this plan, to undo it and to know what is durable.
     segment_before: SegmentInfo,
     finished: bool,
-}
-
-/// Where the next batch would go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placement {
-    /// Base offset of the segment.
-    pub segment_base: Offset,
-    /// Position in it.
-    pub file_position: FilePosition,
-    /// Whether the segment would be new.
-    pub roll: bool,
-}
-
-/// A batch found by recovery, with its place.
-#[derive(Debug, Clone, Copy)]
-pub struct ReplayedBatch<'a> {
-    /// Its header, as stamped.
-    pub header: &'a BatchHeader,
-    /// What it says if it is a control batch that ends a transaction.
-    pub marker: Option<TransactionMarker>,
-    /// Base offset of its segment.
-    pub segment_base: Offset,
-    /// Position in the segment.
-    pub file_position: FilePosition,
-    /// Bytes.
-    pub size: u32,
-    /// Wall-clock time of the recovery.
-    pub now_ms: i64,
 }
 
 /// One partition's log.
@@ -79,8 +52,7 @@ pub struct PartitionLog {
     aborted: AbortedTransactions,
     segments: SegmentList,
     planned: VecDeque<Planned>,
-    quarantined: Vec<QuarantinedRange>,
-    end_unproved: bool,
+    quarantine: Quarantine,
 }
 
 impl PartitionLog {
@@ -106,8 +78,7 @@ impl PartitionLog {
             aborted: AbortedTransactions::default(),
             segments: SegmentList::new(Offset(0), now_ms),
             planned: VecDeque::new(),
-            quarantined: Vec::new(),
-            end_unproved: false,
+            quarantine: Quarantine::default(),
         }
     }
 
@@ -136,8 +107,7 @@ impl PartitionLog {
             aborted: AbortedTransactions::restore(checkpoint.aborted),
             segments,
             planned: VecDeque::new(),
-            quarantined: checkpoint.quarantined,
-            end_unproved: checkpoint.end_unproved,
+            quarantine: Quarantine::restore(checkpoint.quarantined, checkpoint.end_unproved),
         };
         log.move_offsets(checkpoint.log_start, checkpoint.end_offset, checkpoint.end_offset);
         Ok(log)
@@ -155,8 +125,8 @@ impl PartitionLog {
             epochs: self.epochs.entries().to_vec(),
             producers: self.producers.iter().map(|(id, entry)| (id, entry.clone())).collect(),
             aborted: self.aborted.iter().copied().collect(),
-            quarantined: self.quarantined.clone(),
-            end_unproved: self.end_unproved,
+            quarantined: self.quarantine.ranges().to_vec(),
+            end_unproved: self.quarantine.end_unproved,
         }
     }
 
@@ -225,7 +195,7 @@ impl PartitionLog {
 
     /// Damaged ranges that are kept but not served.
     pub fn quarantined(&self) -> &[QuarantinedRange] {
-        &self.quarantined
+        self.quarantine.ranges()
     }
 
     /// Forgets producers silent for `producer.id.expiration.ms`; returns how many.
@@ -376,7 +346,7 @@ impl PartitionLog {
             }
             _ => {}
         }
-        if self.end_unproved {
+        if self.quarantine.end_unproved {
             return Err(AppendError::Quarantined);
         }
         let size = request.batch.len();
@@ -534,7 +504,7 @@ impl PartitionLog {
         if request.isolation == Isolation::ReadCommitted {
             plan.upper_bound = offsets.last_stable();
         }
-        if let Some(range) = self.quarantined.iter().find(|range| request.offset <= range.last) {
+        if let Some(range) = self.quarantine.next(request.offset) {
             if range.first <= request.offset {
                 return Err(ReadError::Quarantined {
                     first: range.first,
@@ -633,7 +603,7 @@ impl PartitionLog {
         }
         self.epochs.remove_below(log_start);
         self.aborted.remove_below(log_start);
-        self.quarantined.retain(|range| range.last >= log_start);
+        self.quarantine.remove_below(log_start);
         removed
     }
 
@@ -675,27 +645,14 @@ impl PartitionLog {
         self.move_offsets(log_start, end, end);
     }
 
-    /// A range turned out damaged: it is kept, and no longer served. Ranges stay sorted and apart.
+    /// A range turned out damaged: it is kept, and no longer served.
     pub fn quarantine(&mut self, range: QuarantinedRange) {
-        assert!(range.first <= range.last, "a range has a first and a last offset");
-        let mut merged = range;
-        self.quarantined.retain(|old| {
-            let touches = old.first.0 <= merged.last.0 + 1 && merged.first.0 <= old.last.0 + 1;
-            if touches {
-                merged = QuarantinedRange {
-                    first: old.first.min(merged.first),
-                    last: old.last.max(merged.last),
-                };
-            }
-            !touches
-        });
-        let index = self.quarantined.partition_point(|old| old.first < merged.first);
-        self.quarantined.insert(index, merged);
+        self.quarantine.add(range);
     }
 
     /// The end cannot be proved (STORAGE C9): appends are refused until an operator decides.
     pub fn set_end_unproved(&mut self, unproved: bool) {
-        self.end_unproved = unproved;
+        self.quarantine.end_unproved = unproved;
     }
 
     // -------------------------------------------------------------- recovery

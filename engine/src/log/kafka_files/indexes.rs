@@ -6,7 +6,6 @@
 
 use crate::log::error::FormatError;
 use crate::log::index::SegmentIndex;
-use crate::log::segment::SegmentInfo;
 use crate::log::transactions::AbortedTransaction;
 use crate::types::{FilePosition, Offset, ProducerId};
 
@@ -37,7 +36,8 @@ pub struct TimeEntry {
 pub type AbortedEntry = AbortedTransaction;
 
 /// What Kafka would have in `.index` and `.timeindex` of a segment, had its index interval been ours.
-pub fn kafka_indexes(index: &SegmentIndex, info: &SegmentInfo) -> (Vec<OffsetEntry>, Vec<TimeEntry>) {
+pub fn kafka_indexes(index: &SegmentIndex) -> (Vec<OffsetEntry>, Vec<TimeEntry>) {
+    let info = index.info();
     let mut offsets = Vec::new();
     let mut times: Vec<TimeEntry> = Vec::new();
     let mut add_time = |timestamp: i64, offset: Offset| {
