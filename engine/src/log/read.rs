@@ -252,3 +252,102 @@ pub fn cut_batches(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::records::BatchBuilder;
+    use proptest::prelude::*;
+
+    /// Batches of the given record counts, one offset missing between them, as compaction leaves them.
+    fn segment(counts: &[u8]) -> Vec<(i64, i64, Vec<u8>)> {
+        let mut base = 10;
+        counts
+            .iter()
+            .map(|count| {
+                let mut builder = BatchBuilder::new();
+                for _ in 0..*count {
+                    builder.append(None, Some(b"value"), &[], 1);
+                }
+                let batch = (base, base + i64::from(*count) - 1, builder.build(base, 3));
+                base = batch.1 + 2;
+                batch
+            })
+            .collect()
+    }
+
+    /// Reads as an edge does: a little more each time it is told to.
+    fn read(
+        bytes: &[u8],
+        mut length: usize,
+        offset: i64,
+        upper: i64,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> BatchCut {
+        loop {
+            let window = &bytes[..length.min(bytes.len())];
+            let at_end = window.len() == bytes.len();
+            match cut_batches(window, at_end, Offset(offset), Offset(upper), bytes_max, at_least_one) {
+                BatchCut::NeedMore { length: wanted } => {
+                    assert!(!at_end && wanted > length, "more is asked for only where there is more");
+                    length = wanted;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_is_the_whole_batches_that_fit(
+            counts in prop::collection::vec(1..5u8, 0..8),
+            offset in 0..50i64,
+            upper in 0..60usize,
+            bytes_max in 0..500usize,
+            at_least_one: bool,
+            first_read in 0..300usize,
+        ) {
+            let batches = segment(&counts);
+            let bytes: Vec<u8> = batches.iter().flat_map(|(_, _, bytes)| bytes.clone()).collect();
+            // The upper bound is always some batch's first offset.
+            let upper = batches.get(upper % (batches.len() + 1)).map_or(i64::MAX, |(base, _, _)| *base);
+            let mut expected = Vec::new();
+            for (_, _, batch) in batches.iter().filter(|(_, last, _)| *last >= offset && *last < upper) {
+                if expected.len() + batch.len() > bytes_max && !(expected.is_empty() && at_least_one) {
+                    break;
+                }
+                expected.extend(batch);
+            }
+            let exhausted = batches.iter().all(|(_, last, _)| *last < offset);
+            match read(&bytes, first_read, offset, upper, bytes_max, at_least_one) {
+                BatchCut::Exhausted => prop_assert!(exhausted),
+                BatchCut::Found { start, end } => {
+                    prop_assert!(!exhausted);
+                    let got = &bytes[start..end];
+                    prop_assert!(expected.starts_with(got), "whole batches from the first wanted one");
+                    prop_assert_eq!(got.is_empty(), expected.is_empty(), "a read makes progress");
+                    if first_read >= bytes.len() {
+                        prop_assert_eq!(got, &expected[..]);
+                    }
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at_end: bool, offset in 0..50i64) {
+            let _ = cut_batches(&bytes, at_end, Offset(offset), Offset(60), 100, true);
+        }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_is_damage() {
+        let mut bytes: Vec<u8> = segment(&[1, 2]).into_iter().flat_map(|(_, _, bytes)| bytes).collect();
+        bytes[16] = 1;
+        assert_eq!(
+            cut_batches(&bytes, true, Offset(0), Offset(99), 1 << 20, true),
+            BatchCut::Damaged { position: 0 }
+        );
+    }
+}
