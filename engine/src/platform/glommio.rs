@@ -45,7 +45,10 @@ pub(super) fn allocate_buffer(length: usize) -> GlommioBuffer {
 impl GlommioDisk {
     pub(super) async fn open(runtime: &Runtime, root: &Path) -> io::Result<Self> {
         let root = std::fs::canonicalize(root)?;
-        let disk = GlommioDisk { runtime: runtime.clone(), root: Rc::new(root) };
+        let disk = GlommioDisk {
+            runtime: runtime.clone(),
+            root: Rc::new(root),
+        };
         disk.probe_device().await?;
         Ok(disk)
     }
@@ -53,20 +56,33 @@ impl GlommioDisk {
     /// Opens a file with content before any other: glommio asks each device once, through the first file opened on
     /// it, whether it can be polled, and takes a read of an empty file for a yes.
     async fn probe_device(&self) -> io::Result<()> {
-        let path = self.root.join(format!(".probe-{:016x}", self.runtime.random_u64()));
+        let path = self
+            .root
+            .join(format!(".probe-{:016x}", self.runtime.random_u64()));
         let probe = path.clone();
-        self.runtime.run_blocking(move || std::fs::write(probe, [0; BLOCK_BYTES])).await?;
+        self.runtime
+            .run_blocking(move || std::fs::write(probe, [0; BLOCK_BYTES]))
+            .await?;
         let opened = DmaFile::open(&path).await.map_err(to_io_error);
-        self.runtime.run_blocking(move || std::fs::remove_file(path)).await?;
+        self.runtime
+            .run_blocking(move || std::fs::remove_file(path))
+            .await?;
         opened?.close().await.map_err(to_io_error)
     }
 
     pub(super) async fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<GlommioFile> {
         let path = self.path(path);
         let mut options = OpenOptions::new();
-        options.read(true).write(mode != OpenMode::Read).create(mode == OpenMode::Create).mode(0o644);
+        options
+            .read(true)
+            .write(mode != OpenMode::Read)
+            .create(mode == OpenMode::Create)
+            .mode(0o644);
         let file = options.dma_open(path).await.map_err(to_io_error)?;
-        let file = GlommioFile { shared: Rc::new(OpenFile(file)), runtime: self.runtime.clone() };
+        let file = GlommioFile {
+            shared: Rc::new(OpenFile(file)),
+            runtime: self.runtime.clone(),
+        };
         if mode != OpenMode::Read {
             self.lock(&file).await?;
         }
@@ -98,7 +114,9 @@ impl GlommioDisk {
         let path = self.path(path);
         self.runtime
             .run_blocking(move || match std::fs::create_dir(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+                    Ok(())
+                }
                 result => result,
             })
             .await
@@ -106,22 +124,30 @@ impl GlommioDisk {
 
     pub(super) async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.path(from), self.path(to));
-        self.runtime.run_blocking(move || std::fs::rename(from, to)).await
+        self.runtime
+            .run_blocking(move || std::fs::rename(from, to))
+            .await
     }
 
     pub(super) async fn remove_file(&self, path: &str) -> io::Result<()> {
         let path = self.path(path);
-        self.runtime.run_blocking(move || std::fs::remove_file(path)).await
+        self.runtime
+            .run_blocking(move || std::fs::remove_file(path))
+            .await
     }
 
     pub(super) async fn remove_directory(&self, path: &str) -> io::Result<()> {
         let path = self.path(path);
-        self.runtime.run_blocking(move || std::fs::remove_dir(path)).await
+        self.runtime
+            .run_blocking(move || std::fs::remove_dir(path))
+            .await
     }
 
     pub(super) async fn sync_directory(&self, path: &str) -> io::Result<()> {
         let path = self.path(path);
-        self.runtime.run_blocking(move || sync_directory_now(&path)).await
+        self.runtime
+            .run_blocking(move || sync_directory_now(&path))
+            .await
     }
 
     pub(super) async fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
@@ -141,9 +167,14 @@ impl GlommioDisk {
         self.runtime
             .run_blocking(move || {
                 let mut content = Vec::new();
-                std::fs::File::open(path)?.take(length_max as u64 + 1).read_to_end(&mut content)?;
+                std::fs::File::open(path)?
+                    .take(length_max as u64 + 1)
+                    .read_to_end(&mut content)?;
                 if content.len() > length_max {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is longer than it may be"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the file is longer than it may be",
+                    ));
                 }
                 Ok(content)
             })
@@ -156,12 +187,19 @@ impl GlommioDisk {
         let content = content.to_vec();
         self.runtime
             .run_blocking(move || {
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
+                let mut file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o644)
+                    .open(&temporary)?;
                 file.write_all(&content)?;
                 file.sync_all()?;
                 std::fs::rename(&temporary, &path)?;
-                sync_directory_now(path.parent().expect("a path below the data directory has a parent"))
+                sync_directory_now(
+                    path.parent()
+                        .expect("a path below the data directory has a parent"),
+                )
             })
             .await
     }
@@ -192,8 +230,15 @@ impl GlommioDisk {
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        debug_assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path} leaves the root");
-        if path.is_empty() { self.root.to_path_buf() } else { self.root.join(path) }
+        debug_assert!(
+            !path.starts_with('/') && !path.split('/').any(|part| part == ".."),
+            "{path} leaves the root"
+        );
+        if path.is_empty() {
+            self.root.to_path_buf()
+        } else {
+            self.root.join(path)
+        }
     }
 }
 
@@ -211,20 +256,29 @@ fn list_now(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
         };
         let is_directory = metadata.is_dir();
         let name = entry.file_name().to_string_lossy().into_owned();
-        entries.push(DirectoryEntry { name, is_directory, length: if is_directory { 0 } else { metadata.len() } });
+        entries.push(DirectoryEntry {
+            name,
+            is_directory,
+            length: if is_directory { 0 } else { metadata.len() },
+        });
     }
     entries.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(entries)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The operating system's error with its code, which glommio's own conversion would drop.
 fn to_io_error<T>(error: glommio::GlommioError<T>) -> io::Error {
     match error {
-        glommio::GlommioError::IoError(source) | glommio::GlommioError::EnhancedIoError { source, .. } => source,
+        glommio::GlommioError::IoError(source)
+        | glommio::GlommioError::EnhancedIoError { source, .. } => source,
         other => other.into(),
     }
 }
@@ -256,7 +310,8 @@ pub(super) struct GlommioFile {
 impl GlommioFile {
     pub(super) async fn write_at(&self, buffer: GlommioBuffer, position: u64) -> io::Result<()> {
         let file = self.shared.clone();
-        self.start(async move { write_whole(&file, buffer, position).await }).await
+        self.start(async move { write_whole(&file, buffer, position).await })
+            .await
     }
 
     pub(super) async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
@@ -273,7 +328,9 @@ impl GlommioFile {
                 in_flight.push_back((next, chunk_end, self.start_read(next, chunk_end)));
                 next = chunk_end;
             }
-            let Some((from, to, reading)) = in_flight.pop_front() else { break };
+            let Some((from, to, reading)) = in_flight.pop_front() else {
+                break;
+            };
             for piece in reading.await? {
                 content.extend_from_slice(&piece);
             }
@@ -289,14 +346,22 @@ impl GlommioFile {
 
     pub(super) async fn fdatasync(&self) -> io::Result<()> {
         let file = self.shared.clone();
-        self.start(async move { file.fdatasync().await.map_err(to_io_error) }).await
+        self.start(async move { file.fdatasync().await.map_err(to_io_error) })
+            .await
     }
 
     pub(super) async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
         let (position, length) = (to_signed(position)?, to_signed(length)?);
         self.run_blocking(move |file| {
             // SAFETY: fallocate takes no pointers; the descriptor is open during the call.
-            check(unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, position, length) })
+            check(unsafe {
+                libc::fallocate(
+                    file.as_raw_fd(),
+                    libc::FALLOC_FL_KEEP_SIZE,
+                    position,
+                    length,
+                )
+            })
         })
         .await
     }
@@ -319,7 +384,11 @@ impl GlommioFile {
     }
 
     /// Starts reading `from..to` (not empty, at most `READ_BYTES_MAX` with its alignment).
-    fn start_read(&self, from: u64, to: u64) -> impl Future<Output = io::Result<Vec<ReadPiece>>> + use<> {
+    fn start_read(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> impl Future<Output = io::Result<Vec<ReadPiece>>> + use<> {
         let file = self.shared.clone();
         self.start(async move { read_whole(&file, from, to).await })
     }
@@ -346,7 +415,8 @@ impl GlommioFile {
         work: impl FnOnce(OwnedFd) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         // SAFETY: the descriptor is open as long as this file, which outlives the borrow.
-        let copy = unsafe { BorrowedFd::borrow_raw(self.shared.as_raw_fd()) }.try_clone_to_owned()?;
+        let copy =
+            unsafe { BorrowedFd::borrow_raw(self.shared.as_raw_fd()) }.try_clone_to_owned()?;
         self.runtime.run_blocking(move || work(copy)).await
     }
 }
@@ -365,7 +435,10 @@ async fn write_whole(file: &DmaFile, buffer: GlommioBuffer, position: u64) -> io
     let mut without_progress = 0;
     loop {
         let length = buffer.len();
-        let written = file.write_rc_at(buffer.clone(), position).await.map_err(to_io_error)?;
+        let written = file
+            .write_rc_at(buffer.clone(), position)
+            .await
+            .map_err(to_io_error)?;
         if written == length {
             return Ok(());
         }
@@ -380,7 +453,8 @@ async fn write_whole(file: &DmaFile, buffer: GlommioBuffer, position: u64) -> io
             continue;
         }
         let mut rest = allocate_buffer(length - done);
-        rest.as_bytes_mut().copy_from_slice(&buffer.as_bytes()[done..]);
+        rest.as_bytes_mut()
+            .copy_from_slice(&buffer.as_bytes()[done..]);
         buffer = Rc::new(rest);
         position += done as u64;
     }
@@ -406,7 +480,10 @@ async fn read_whole(file: &DmaFile, from: u64, to: u64) -> io::Result<Vec<ReadPi
     while next < to {
         let start = align_down(next);
         let length = (to - start).next_multiple_of(BLOCK_BYTES as u64) as usize;
-        let result = file.read_at_aligned(start, length).await.map_err(to_io_error)?;
+        let result = file
+            .read_at_aligned(start, length)
+            .await
+            .map_err(to_io_error)?;
         let skip = (next - start) as usize;
         let end = result.len().min((to - start) as usize);
         if end <= skip {

@@ -61,15 +61,21 @@ pub enum OpenMode {
 impl Disk {
     /// Opens the data directory `root`, an existing directory of a real file system, from this executor.
     pub async fn open_data_directory(runtime: &Runtime, root: &Path) -> io::Result<Disk> {
-        Ok(Disk { backend: DiskBackend::Glommio(glommio::GlommioDisk::open(runtime, root).await?) })
+        Ok(Disk {
+            backend: DiskBackend::Glommio(glommio::GlommioDisk::open(runtime, root).await?),
+        })
     }
 
     /// Opens a file for direct I/O.
     pub async fn open(&self, path: &str, mode: OpenMode) -> io::Result<File> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => Ok(File { backend: FileBackend::Glommio(disk.open_file(path, mode).await?) }),
+            DiskBackend::Glommio(disk) => Ok(File {
+                backend: FileBackend::Glommio(disk.open_file(path, mode).await?),
+            }),
             #[cfg(feature = "sim")]
-            DiskBackend::Sim(disk) => Ok(File { backend: FileBackend::Sim(disk.open_file(path, mode).await?) }),
+            DiskBackend::Sim(disk) => Ok(File {
+                backend: FileBackend::Sim(disk.open_file(path, mode).await?),
+            }),
         }
     }
 
@@ -178,9 +184,9 @@ impl Disk {
     pub fn allocate_buffer(&self, length: usize) -> AlignedBuffer {
         let length = length.max(1).next_multiple_of(BLOCK_BYTES);
         match &self.backend {
-            DiskBackend::Glommio(_) => {
-                AlignedBuffer { backend: BufferBackend::Glommio(glommio::allocate_buffer(length)) }
-            }
+            DiskBackend::Glommio(_) => AlignedBuffer {
+                backend: BufferBackend::Glommio(glommio::allocate_buffer(length)),
+            },
             #[cfg(feature = "sim")]
             DiskBackend::Sim(_) => sim::allocate_buffer(length),
         }
@@ -205,11 +211,18 @@ impl File {
     /// Writes the whole buffer at `position`; both are multiples of [`BLOCK_BYTES`]. The buffer belongs to the
     /// operation until it completes, also when the future is dropped. Short writes are continued.
     pub async fn write_at(&self, buffer: AlignedBuffer, position: u64) -> io::Result<()> {
-        assert!(position.is_multiple_of(BLOCK_BYTES as u64), "unaligned direct write");
+        assert!(
+            position.is_multiple_of(BLOCK_BYTES as u64),
+            "unaligned direct write"
+        );
         match (&self.backend, buffer.backend) {
-            (FileBackend::Glommio(file), BufferBackend::Glommio(buffer)) => file.write_at(buffer, position).await,
+            (FileBackend::Glommio(file), BufferBackend::Glommio(buffer)) => {
+                file.write_at(buffer, position).await
+            }
             #[cfg(feature = "sim")]
-            (FileBackend::Sim(file), BufferBackend::Sim(buffer)) => file.write_at(buffer, position).await,
+            (FileBackend::Sim(file), BufferBackend::Sim(buffer)) => {
+                file.write_at(buffer, position).await
+            }
             #[cfg(feature = "sim")]
             _ => panic!("a buffer of the other backend"),
         }

@@ -17,7 +17,9 @@ fn on_disk<T: Send + 'static>(body: impl AsyncFnOnce(Runtime, Disk) -> T + Send 
 
 /// Bytes that differ from block to block.
 fn pattern(length: usize, seed: u8) -> Vec<u8> {
-    (0..length).map(|position| (position / 7) as u8 ^ (position >> 12) as u8 ^ seed).collect()
+    (0..length)
+        .map(|position| (position / 7) as u8 ^ (position >> 12) as u8 ^ seed)
+        .collect()
 }
 
 async fn write(disk: &Disk, file: &File, content: &[u8], position: u64) {
@@ -34,9 +36,20 @@ fn ranges_read_back_what_was_written_at_any_alignment() {
         write(&disk, &file, &content, 0).await;
         file.fdatasync().await.unwrap();
         assert_eq!(file.length().await.unwrap(), 3 << 20);
-        for (from, length) in [(0, 1), (0, 3 << 20), (4095, 2), (1, 524_288), (524_287, 1_600_000), (3_145_727, 1)] {
+        for (from, length) in [
+            (0, 1),
+            (0, 3 << 20),
+            (4095, 2),
+            (1, 524_288),
+            (524_287, 1_600_000),
+            (3_145_727, 1),
+        ] {
             let read = file.read_at(from as u64, length).await.unwrap();
-            assert_eq!(read, &content[from..from + length], "{length} bytes from {from}");
+            assert_eq!(
+                read,
+                &content[from..from + length],
+                "{length} bytes from {from}"
+            );
         }
         assert_eq!(file.read_at(3_145_700, 4096).await.unwrap().len(), 28);
         assert!(file.read_at(3 << 20, 1).await.unwrap().is_empty());
@@ -63,7 +76,10 @@ fn an_exact_length_survives_direct_writes_after_it() {
         write(&disk, &file, &pattern(8192, 3), 0).await;
         file.truncate(5000).await.unwrap();
         assert_eq!(file.length().await.unwrap(), 5000);
-        assert_eq!(file.read_at(4096, 4096).await.unwrap(), &pattern(8192, 3)[4096..5000]);
+        assert_eq!(
+            file.read_at(4096, 4096).await.unwrap(),
+            &pattern(8192, 3)[4096..5000]
+        );
         write(&disk, &file, &pattern(4096, 4), 4096).await;
         assert_eq!(file.length().await.unwrap(), 8192);
         drop(file);
@@ -75,8 +91,14 @@ fn an_exact_length_survives_direct_writes_after_it() {
 #[test]
 fn create_empties_and_write_needs_the_file() {
     on_disk(async |_, disk| {
-        assert_eq!(disk.open("a", OpenMode::Write).await.err().unwrap().kind(), std::io::ErrorKind::NotFound);
-        assert_eq!(disk.open("a", OpenMode::Read).await.err().unwrap().kind(), std::io::ErrorKind::NotFound);
+        assert_eq!(
+            disk.open("a", OpenMode::Write).await.err().unwrap().kind(),
+            std::io::ErrorKind::NotFound
+        );
+        assert_eq!(
+            disk.open("a", OpenMode::Read).await.err().unwrap().kind(),
+            std::io::ErrorKind::NotFound
+        );
         let file = disk.open("a", OpenMode::Create).await.unwrap();
         write(&disk, &file, b"old", 0).await;
         drop(file);
@@ -115,7 +137,10 @@ fn a_dropped_write_still_lands_whole() {
         let content = file.read_at(0, 32 * (64 << 10)).await.unwrap();
         for (position, block) in content.chunks(64 << 10).enumerate() {
             let written = block.iter().all(|byte| usize::from(*byte) == position);
-            assert!(written || block.iter().all(|byte| *byte == 0), "block {position} is mixed");
+            assert!(
+                written || block.iter().all(|byte| *byte == 0),
+                "block {position} is mixed"
+            );
         }
     });
 }
@@ -126,23 +151,50 @@ fn directories_are_made_listed_renamed_and_removed() {
         disk.create_directory("topic-0").await.unwrap();
         disk.create_directory("topic-0").await.unwrap();
         disk.sync_directory("").await.unwrap();
-        disk.write_small("topic-0/partition.metadata", b"version: 0\n").await.unwrap();
-        disk.write_small("topic-0/partition.metadata", b"version: 1\n").await.unwrap();
-        assert_eq!(disk.read_small("topic-0/partition.metadata", 11).await.unwrap(), b"version: 1\n");
-        let too_long = disk.read_small("topic-0/partition.metadata", 10).await.err().unwrap();
+        disk.write_small("topic-0/partition.metadata", b"version: 0\n")
+            .await
+            .unwrap();
+        disk.write_small("topic-0/partition.metadata", b"version: 1\n")
+            .await
+            .unwrap();
+        assert_eq!(
+            disk.read_small("topic-0/partition.metadata", 11)
+                .await
+                .unwrap(),
+            b"version: 1\n"
+        );
+        let too_long = disk
+            .read_small("topic-0/partition.metadata", 10)
+            .await
+            .err()
+            .unwrap();
         assert_eq!(too_long.kind(), std::io::ErrorKind::InvalidData);
         let file = disk.open("topic-0/0.log", OpenMode::Create).await.unwrap();
         write(&disk, &file, b"x", 0).await;
         drop(file);
-        let names: Vec<_> = disk.list("topic-0").await.unwrap().into_iter().map(|e| (e.name, e.length)).collect();
-        assert_eq!(names, [("0.log".into(), BLOCK_BYTES as u64), ("partition.metadata".into(), 11)]);
+        let names: Vec<_> = disk
+            .list("topic-0")
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|e| (e.name, e.length))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("0.log".into(), BLOCK_BYTES as u64),
+                ("partition.metadata".into(), 11)
+            ]
+        );
         disk.rename("topic-0", "topic-0.abc-delete").await.unwrap();
         assert!(!disk.exists("topic-0").await.unwrap());
         let root = disk.list("").await.unwrap();
         assert_eq!(root.len(), 1, "{root:?}");
         assert!(root[0].is_directory);
         disk.remove_file("topic-0.abc-delete/0.log").await.unwrap();
-        disk.remove_file("topic-0.abc-delete/partition.metadata").await.unwrap();
+        disk.remove_file("topic-0.abc-delete/partition.metadata")
+            .await
+            .unwrap();
         disk.remove_directory("topic-0.abc-delete").await.unwrap();
         disk.sync_filesystem().await.unwrap();
         assert!(disk.list("").await.unwrap().is_empty());
@@ -173,12 +225,19 @@ fn sequential_rates() {
                     }
                     drop(slots.acquire(depth).await);
                     file.fdatasync().await.unwrap();
-                    let rate = FILE_BYTES as f64 / 1e6 / (runtime.monotonic() - started).as_secs_f64();
-                    println!("write {} KiB x {depth}, {pass} pass: {rate:.0} MB/s", operation_bytes >> 10);
+                    let rate =
+                        FILE_BYTES as f64 / 1e6 / (runtime.monotonic() - started).as_secs_f64();
+                    println!(
+                        "write {} KiB x {depth}, {pass} pass: {rate:.0} MB/s",
+                        operation_bytes >> 10
+                    );
                 }
                 let started = runtime.monotonic();
                 for position in (0..FILE_BYTES).step_by(4 << 20) {
-                    assert_eq!(file.read_at(position as u64, 4 << 20).await.unwrap().len(), 4 << 20);
+                    assert_eq!(
+                        file.read_at(position as u64, 4 << 20).await.unwrap().len(),
+                        4 << 20
+                    );
                 }
                 let rate = FILE_BYTES as f64 / 1e6 / (runtime.monotonic() - started).as_secs_f64();
                 println!("read 4 MiB: {rate:.0} MB/s");

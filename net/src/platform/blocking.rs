@@ -54,10 +54,15 @@ fn submit(job: Job) {
     state.jobs.push_back(job);
     if state.jobs.len() > state.idle && state.threads < THREADS_MAX {
         state.threads += 1;
-        let started = std::thread::Builder::new().name("blocking".into()).spawn(work_until_idle);
+        let started = std::thread::Builder::new()
+            .name("blocking".into())
+            .spawn(work_until_idle);
         if started.is_err() {
             state.threads -= 1;
-            assert!(state.threads > 0, "no thread can be started for blocking work");
+            assert!(
+                state.threads > 0,
+                "no thread can be started for blocking work"
+            );
         }
     }
     drop(state);
@@ -80,8 +85,10 @@ fn work_until_idle() {
             continue;
         }
         state.idle += 1;
-        let (woken, wait) =
-            pool.arrived.wait_timeout(state, IDLE_BEFORE_END).expect("no code panics while holding the lock");
+        let (woken, wait) = pool
+            .arrived
+            .wait_timeout(state, IDLE_BEFORE_END)
+            .expect("no code panics while holding the lock");
         state = woken;
         state.idle -= 1;
         if wait.timed_out() && state.jobs.is_empty() {
@@ -93,6 +100,8 @@ fn work_until_idle() {
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        self.state.lock().expect("no code panics while holding the lock")
+        self.state
+            .lock()
+            .expect("no code panics while holding the lock")
     }
 }

@@ -59,23 +59,28 @@ where
     F: Future<Output = T> + 'static,
 {
     blocking::remember_affinity();
-    let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-        if let Placement::Core(core) = placement {
-            pin_this_thread(core)?;
-        }
-        let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
-            .io_memory(RING_MEMORY_BYTES)
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT_AFTER)
-            .make()
-            .map_err(to_io_error)?;
-        Ok(executor.run(async move {
-            let runtime = GlommioRuntime::new();
-            let result = body(Runtime { backend: RuntimeBackend::Glommio(runtime.clone()) }).await;
-            runtime.wait_for_operations().await;
-            result
-        }))
-    })?;
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            if let Placement::Core(core) = placement {
+                pin_this_thread(core)?;
+            }
+            let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
+                .io_memory(RING_MEMORY_BYTES)
+                .ring_depth(RING_DEPTH)
+                .preempt_timer(PREEMPT_AFTER)
+                .make()
+                .map_err(to_io_error)?;
+            Ok(executor.run(async move {
+                let runtime = GlommioRuntime::new();
+                let result = body(Runtime {
+                    backend: RuntimeBackend::Glommio(runtime.clone()),
+                })
+                .await;
+                runtime.wait_for_operations().await;
+                result
+            }))
+        })?;
     Ok(ExecutorHandle { thread })
 }
 
@@ -109,9 +114,15 @@ impl Drop for OperationGuard {
 }
 
 impl GlommioRuntime {
-    #[expect(clippy::disallowed_methods, reason = "this is the platform seam's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the platform seam's clock"
+    )]
     fn new() -> Self {
-        GlommioRuntime { start: Instant::now(), operations: Rc::default() }
+        GlommioRuntime {
+            start: Instant::now(),
+            operations: Rc::default(),
+        }
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -122,7 +133,10 @@ impl GlommioRuntime {
         self.start.elapsed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the platform seam's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the platform seam's clock"
+    )]
     pub(super) fn wall_clock_ms(&self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
@@ -148,7 +162,9 @@ impl GlommioRuntime {
 
     pub(super) fn begin_operation(&self) -> OperationGuard {
         self.operations.set(self.operations.get() + 1);
-        OperationGuard { operations: self.operations.clone() }
+        OperationGuard {
+            operations: self.operations.clone(),
+        }
     }
 
     async fn wait_for_operations(&self) {
@@ -161,7 +177,8 @@ impl GlommioRuntime {
 /// The operating system's error with its code, which glommio's own conversion would drop.
 pub(super) fn to_io_error<T>(error: glommio::GlommioError<T>) -> io::Error {
     match error {
-        glommio::GlommioError::IoError(source) | glommio::GlommioError::EnhancedIoError { source, .. } => source,
+        glommio::GlommioError::IoError(source)
+        | glommio::GlommioError::EnhancedIoError { source, .. } => source,
         other => other.into(),
     }
 }

@@ -29,7 +29,9 @@ pub(super) struct GlommioListener {
 
 impl GlommioListener {
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(GlommioListener { socket: listening_socket(address)? })
+        Ok(GlommioListener {
+            socket: listening_socket(address)?,
+        })
     }
 
     pub(super) async fn accept(&self) -> io::Result<TcpStream> {
@@ -62,7 +64,8 @@ impl GlommioListener {
         };
         // SAFETY: the descriptor is open, was just made, and its ownership moves into the stream.
         let mut poller = unsafe { glommio::net::TcpStream::from_raw_fd(descriptor) };
-        let _not_connected = poll_fn(|context| Pin::new(&mut poller).poll_read(context, &mut [0])).await;
+        let _not_connected =
+            poll_fn(|context| Pin::new(&mut poller).poll_read(context, &mut [0])).await;
         Ok(())
     }
 
@@ -73,10 +76,19 @@ impl GlommioListener {
 
 /// A non-blocking listening socket, with SO_REUSEADDR but without SO_REUSEPORT.
 fn listening_socket(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     // SAFETY: socket takes no pointers.
-    let descriptor =
-        unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    let descriptor = unsafe {
+        libc::socket(
+            family,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            0,
+        )
+    };
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -95,12 +107,28 @@ fn listening_socket(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-fn set_option(socket: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+fn set_option(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the pointer and length describe `value`, which outlives the call.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn bind_socket(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
@@ -109,7 +137,9 @@ fn bind_socket(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
             let raw = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                },
                 sin_zero: [0; 8],
             };
             let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
@@ -121,7 +151,9 @@ fn bind_socket(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.ip().octets(),
+                },
                 sin6_scope_id: v6.scope_id(),
             };
             let length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
@@ -129,7 +161,11 @@ fn bind_socket(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
             unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) }
         }
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A connection bound to this executor; both halves hold it.
@@ -151,16 +187,26 @@ impl Drop for SharedStream {
 
 impl GlommioStream {
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = glommio::net::TcpStream::connect(address).await.map_err(to_io_error)?;
+        let stream = glommio::net::TcpStream::connect(address)
+            .await
+            .map_err(to_io_error)?;
         stream.set_nodelay(true).map_err(to_io_error)?;
-        Ok(GlommioStream { shared: Rc::new(SharedStream { stream: RefCell::new(stream) }) })
+        Ok(GlommioStream {
+            shared: Rc::new(SharedStream {
+                stream: RefCell::new(stream),
+            }),
+        })
     }
 
     pub(super) fn attach(socket: TcpStream) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         // SAFETY: the descriptor is a connected socket, owned by `socket` and given away whole.
         let stream = unsafe { glommio::net::TcpStream::from_raw_fd(socket.into_raw_fd()) };
-        Ok(GlommioStream { shared: Rc::new(SharedStream { stream: RefCell::new(stream) }) })
+        Ok(GlommioStream {
+            shared: Rc::new(SharedStream {
+                stream: RefCell::new(stream),
+            }),
+        })
     }
 
     pub(super) fn peer_address(&self) -> io::Result<SocketAddr> {
@@ -168,11 +214,18 @@ impl GlommioStream {
     }
 
     pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.shared.stream.borrow().local_addr().map_err(to_io_error)
+        self.shared
+            .stream
+            .borrow()
+            .local_addr()
+            .map_err(to_io_error)
     }
 
     pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|context| Pin::new(&mut *self.shared.stream.borrow_mut()).poll_read(context, buffer)).await
+        poll_fn(|context| {
+            Pin::new(&mut *self.shared.stream.borrow_mut()).poll_read(context, buffer)
+        })
+        .await
     }
 
     pub(super) async fn write_all(&self, slices: &[Bytes]) -> io::Result<()> {
@@ -184,7 +237,8 @@ impl GlommioStream {
                 offset = 0;
                 continue;
             }
-            let mut sent = poll_fn(|context| self.poll_send(context, &slices[first..], offset)).await?;
+            let mut sent =
+                poll_fn(|context| self.poll_send(context, &slices[first..], offset)).await?;
             while sent > 0 {
                 let rest = slices[first].len() - offset;
                 if sent < rest {
@@ -204,7 +258,12 @@ impl GlommioStream {
     }
 
     /// Sends from `slices` (from `offset` in the first, which has bytes there) what the socket takes.
-    fn poll_send(&self, context: &mut Context<'_>, slices: &[Bytes], offset: usize) -> Poll<io::Result<usize>> {
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        slices: &[Bytes],
+        offset: usize,
+    ) -> Poll<io::Result<usize>> {
         let mut stream = self.shared.stream.borrow_mut();
         match send_now(&stream, slices, offset) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -217,13 +276,27 @@ impl GlommioStream {
 }
 
 /// One gathering send that does not wait.
-fn send_now(stream: &glommio::net::TcpStream, slices: &[Bytes], offset: usize) -> io::Result<usize> {
-    let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+fn send_now(
+    stream: &glommio::net::TcpStream,
+    slices: &[Bytes],
+    offset: usize,
+) -> io::Result<usize> {
+    let empty = libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    };
     let mut vectors = [empty; SLICES_PER_CALL];
     let mut used = 0;
     for (position, slice) in slices.iter().take(SLICES_PER_CALL).enumerate() {
-        let bytes = if position == 0 { &slice[offset..] } else { &slice[..] };
-        vectors[used] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let bytes = if position == 0 {
+            &slice[offset..]
+        } else {
+            &slice[..]
+        };
+        vectors[used] = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
         used += 1;
     }
     // SAFETY: msghdr is plain data for which all zeros is a valid value.
@@ -232,8 +305,13 @@ fn send_now(stream: &glommio::net::TcpStream, slices: &[Bytes], offset: usize) -
     message.msg_iovlen = used;
     loop {
         // SAFETY: the message and everything it points to outlive the call, which only reads the slices.
-        let sent =
-            unsafe { libc::sendmsg(stream.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        let sent = unsafe {
+            libc::sendmsg(
+                stream.as_raw_fd(),
+                &message,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
         if let Ok(sent) = usize::try_from(sent) {
             return Ok(sent);
         }

@@ -98,7 +98,11 @@ impl Runtime {
     }
 
     /// Drives `work` for at most `duration`; past that the work is dropped.
-    pub async fn timeout<T>(&self, duration: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    pub async fn timeout<T>(
+        &self,
+        duration: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
         let late = async {
             self.sleep(duration).await;
             Err(Elapsed)
@@ -108,7 +112,10 @@ impl Runtime {
 
     /// Runs `work` on a thread of its own (glommio) or at once (simulator) and waits for its result. Dropping the
     /// future does not stop the work.
-    pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         match &self.backend {
             RuntimeBackend::Glommio(_) => blocking::run(work).await,
             #[cfg(feature = "sim")]
@@ -122,39 +129,41 @@ impl Runtime {
     /// Listens on `address` (port 0: chosen by the system).
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         match &self.backend {
-            RuntimeBackend::Glommio(_) => {
-                Ok(Listener { backend: ListenerBackend::Glommio(glommio_net::GlommioListener::bind(address)?) })
-            }
+            RuntimeBackend::Glommio(_) => Ok(Listener {
+                backend: ListenerBackend::Glommio(glommio_net::GlommioListener::bind(address)?),
+            }),
             #[cfg(feature = "sim")]
-            RuntimeBackend::Sim(runtime) => {
-                Ok(Listener { backend: ListenerBackend::Sim(sim::SimListener::bind(runtime, address)?) })
-            }
+            RuntimeBackend::Sim(runtime) => Ok(Listener {
+                backend: ListenerBackend::Sim(sim::SimListener::bind(runtime, address)?),
+            }),
         }
     }
 
     /// Opens a connection to `address`, with TCP_NODELAY.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
         match &self.backend {
-            RuntimeBackend::Glommio(_) => {
-                Ok(Stream { backend: StreamBackend::Glommio(glommio_net::GlommioStream::connect(address).await?) })
-            }
+            RuntimeBackend::Glommio(_) => Ok(Stream {
+                backend: StreamBackend::Glommio(
+                    glommio_net::GlommioStream::connect(address).await?,
+                ),
+            }),
             #[cfg(feature = "sim")]
-            RuntimeBackend::Sim(runtime) => {
-                Ok(Stream { backend: StreamBackend::Sim(sim::SimStream::connect(runtime, address).await?) })
-            }
+            RuntimeBackend::Sim(runtime) => Ok(Stream {
+                backend: StreamBackend::Sim(sim::SimStream::connect(runtime, address).await?),
+            }),
         }
     }
 
     /// Takes over a connection that another executor accepted. Panics on one of the other backend.
     pub fn attach(&self, stream: DetachedStream) -> io::Result<Stream> {
         match (&self.backend, stream.backend) {
-            (RuntimeBackend::Glommio(_), DetachedBackend::Glommio(socket)) => {
-                Ok(Stream { backend: StreamBackend::Glommio(glommio_net::GlommioStream::attach(socket)?) })
-            }
+            (RuntimeBackend::Glommio(_), DetachedBackend::Glommio(socket)) => Ok(Stream {
+                backend: StreamBackend::Glommio(glommio_net::GlommioStream::attach(socket)?),
+            }),
             #[cfg(feature = "sim")]
-            (RuntimeBackend::Sim(runtime), DetachedBackend::Sim(detached)) => {
-                Ok(Stream { backend: StreamBackend::Sim(sim::SimStream::attach(runtime, detached)) })
-            }
+            (RuntimeBackend::Sim(runtime), DetachedBackend::Sim(detached)) => Ok(Stream {
+                backend: StreamBackend::Sim(sim::SimStream::attach(runtime, detached)),
+            }),
             #[cfg(feature = "sim")]
             _ => panic!("a connection of the other backend"),
         }
@@ -187,13 +196,13 @@ impl Listener {
     /// the error comes after a short pause, so that a caller's loop does not spin.
     pub async fn accept(&self) -> io::Result<DetachedStream> {
         match &self.backend {
-            ListenerBackend::Glommio(listener) => {
-                Ok(DetachedStream { backend: DetachedBackend::Glommio(listener.accept().await?) })
-            }
+            ListenerBackend::Glommio(listener) => Ok(DetachedStream {
+                backend: DetachedBackend::Glommio(listener.accept().await?),
+            }),
             #[cfg(feature = "sim")]
-            ListenerBackend::Sim(listener) => {
-                Ok(DetachedStream { backend: DetachedBackend::Sim(listener.accept().await?) })
-            }
+            ListenerBackend::Sim(listener) => Ok(DetachedStream {
+                backend: DetachedBackend::Sim(listener.accept().await?),
+            }),
         }
     }
 
@@ -244,13 +253,23 @@ impl Stream {
     /// Splits into two independently owned halves. The connection closes when both are dropped.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         match self.backend {
-            StreamBackend::Glommio(stream) => {
-                (ReadHalf { backend: StreamBackend::Glommio(stream.clone()) }, WriteHalf { backend: StreamBackend::Glommio(stream) })
-            }
+            StreamBackend::Glommio(stream) => (
+                ReadHalf {
+                    backend: StreamBackend::Glommio(stream.clone()),
+                },
+                WriteHalf {
+                    backend: StreamBackend::Glommio(stream),
+                },
+            ),
             #[cfg(feature = "sim")]
-            StreamBackend::Sim(stream) => {
-                (ReadHalf { backend: StreamBackend::Sim(stream.clone()) }, WriteHalf { backend: StreamBackend::Sim(stream) })
-            }
+            StreamBackend::Sim(stream) => (
+                ReadHalf {
+                    backend: StreamBackend::Sim(stream.clone()),
+                },
+                WriteHalf {
+                    backend: StreamBackend::Sim(stream),
+                },
+            ),
         }
     }
 

@@ -41,8 +41,9 @@ fn many_slices_arrive_whole_and_in_order() {
     block_on(async |runtime| {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (server, client) = pair(&runtime, address).await;
-            let slices: Vec<Bytes> =
-                (0..3_000usize).map(|i| vec![i as u8; [0, 1, 13, 4_096, 70_000][i % 5]].into()).collect();
+            let slices: Vec<Bytes> = (0..3_000usize)
+                .map(|i| vec![i as u8; [0, 1, 13, 4_096, 70_000][i % 5]].into())
+                .collect();
             let expected: Vec<u8> = slices.iter().flatten().copied().collect();
             let (read, mut write) = client.split();
             drop(read);
@@ -73,7 +74,9 @@ fn dropping_both_halves_closes_the_connection_while_a_read_was_waiting() {
     block_on(async |runtime| {
         let (server, client) = pair(&runtime, "127.0.0.1:0").await;
         let (mut read, write) = server.split();
-        let waited = runtime.timeout(Duration::from_millis(5), read.read(&mut [0; 16])).await;
+        let waited = runtime
+            .timeout(Duration::from_millis(5), read.read(&mut [0; 16]))
+            .await;
         assert!(waited.is_err());
         drop((read, write));
         assert!(read_to_end(client).await.is_empty());
@@ -92,7 +95,10 @@ fn a_writer_that_waits_for_space_does_not_hold_back_the_reader() {
             writer_done.set(true);
         });
         let (mut client_read, mut client_write) = client.split();
-        client_write.write_all(&[Bytes::from_static(b"ping")]).await.unwrap();
+        client_write
+            .write_all(&[Bytes::from_static(b"ping")])
+            .await
+            .unwrap();
         let mut buffer = [0; 16];
         assert_eq!(read.read(&mut buffer).await.unwrap(), 4);
         assert!(!done.get(), "64 MiB fit into the socket");
@@ -108,7 +114,10 @@ fn a_writer_that_waits_for_space_does_not_hold_back_the_reader() {
 #[test]
 fn a_second_listener_on_the_same_port_is_refused() {
     block_on(async |runtime| {
-        let first = runtime.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let first = runtime
+            .listen("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
         let second = runtime.listen(first.local_address().unwrap()).await;
         assert_eq!(second.err().unwrap().kind(), io::ErrorKind::AddrInUse);
     });
@@ -117,7 +126,10 @@ fn a_second_listener_on_the_same_port_is_refused() {
 #[test]
 fn a_refused_connection_says_so() {
     block_on(async |runtime| {
-        let listener = runtime.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = runtime
+            .listen("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
         let address = listener.local_address().unwrap();
         drop(listener);
         let refused = runtime.connect(address).await.err().unwrap();
@@ -133,15 +145,27 @@ fn a_connection_moves_to_another_executor() {
         let (mut read, mut write) = stream.split();
         let mut buffer = [0; 64];
         let count = read.read(&mut buffer).await.unwrap();
-        write.write_all(&[Bytes::copy_from_slice(&buffer[..count])]).await.unwrap();
+        write
+            .write_all(&[Bytes::copy_from_slice(&buffer[..count])])
+            .await
+            .unwrap();
     })
     .unwrap();
     let echoed = block_on(async move |runtime| {
-        let listener = runtime.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let stream = runtime.connect(listener.local_address().unwrap()).await.unwrap();
+        let listener = runtime
+            .listen("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
+        let stream = runtime
+            .connect(listener.local_address().unwrap())
+            .await
+            .unwrap();
         assert!(to_second.try_send(listener.accept().await.unwrap()).is_ok());
         let (mut read, mut write) = stream.split();
-        write.write_all(&[Bytes::from_static(b"echo")]).await.unwrap();
+        write
+            .write_all(&[Bytes::from_static(b"echo")])
+            .await
+            .unwrap();
         let mut buffer = [0; 64];
         let count = read.read(&mut buffer).await.unwrap();
         buffer[..count].to_vec()
@@ -200,10 +224,15 @@ fn blocking_work_runs_beside_the_executor() {
 fn a_timeout_drops_the_work_and_clocks_go_forward() {
     block_on(async |runtime| {
         let before = runtime.monotonic();
-        let late = runtime.timeout(Duration::from_millis(3), std::future::pending::<()>()).await;
+        let late = runtime
+            .timeout(Duration::from_millis(3), std::future::pending::<()>())
+            .await;
         assert!(late.is_err());
         assert!(runtime.monotonic() - before >= Duration::from_millis(3));
-        assert_eq!(runtime.timeout(Duration::from_secs(60), async { 5 }).await, Ok(5));
+        assert_eq!(
+            runtime.timeout(Duration::from_secs(60), async { 5 }).await,
+            Ok(5)
+        );
         assert!(runtime.wall_clock_ms() > 1_700_000_000_000);
         assert_ne!(runtime.random_u64(), runtime.random_u64());
     });
@@ -218,4 +247,53 @@ fn yielding_lets_the_other_task_run() {
         runtime.yield_now().await;
         assert_eq!(turns.get(), 1);
     });
+}
+
+/// Prints what two executors cost that wait for a connection, a message and a long timer.
+#[test]
+#[ignore = "measures"]
+fn idle_executors_sleep() {
+    fn processor_time() -> Duration {
+        // SAFETY: rusage is plain data for which all zeros is a valid value.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: `usage` is writable and outlives the call.
+        unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+        let time = |value: libc::timeval| {
+            Duration::from_secs(value.tv_sec as u64) + Duration::from_micros(value.tv_usec as u64)
+        };
+        time(usage.ru_utime) + time(usage.ru_stime)
+    }
+    let executors: Vec<_> = (0..2)
+        .map(|core| {
+            spawn_executor("idle", Placement::Core(core), async |runtime| {
+                let listener = runtime
+                    .listen("127.0.0.1:0".parse().unwrap())
+                    .await
+                    .unwrap();
+                let (_sender, mut receiver) = queue::bounded::<u32>(1);
+                let waiting = runtime.clone();
+                runtime.spawn(async move { drop(listener.accept().await) });
+                runtime.spawn(async move { drop(receiver.recv().await) });
+                runtime.run_blocking(|| ()).await;
+                waiting.sleep(Duration::from_secs(10)).await;
+            })
+            .unwrap()
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    let before = processor_time();
+    std::thread::sleep(Duration::from_secs(8));
+    let used = processor_time() - before;
+    println!("{:.3} % of one core", used.as_secs_f64() / 8.0 * 100.0);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!(
+        "{}",
+        status
+            .lines()
+            .find(|line| line.starts_with("VmRSS"))
+            .unwrap()
+    );
+    executors
+        .into_iter()
+        .for_each(|executor| executor.join().unwrap());
 }

@@ -12,12 +12,10 @@ use std::rc::Rc;
 
 use net::platform::sim::SimHandle;
 
+use super::cut::{Cut, CutMode, CutReport};
 use crate::platform::{BLOCK_BYTES, DirectoryEntry};
 
-const SECTOR_BYTES: usize = 512;
-const SECTORS: usize = BLOCK_BYTES / SECTOR_BYTES;
-
-type Block = [u8; BLOCK_BYTES];
+pub(super) type Block = [u8; BLOCK_BYTES];
 
 /// A file or directory, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,56 +23,29 @@ pub(super) struct Inode(u64);
 
 const ROOT: Inode = Inode(0);
 
-/// What a power cut keeps of the changes that were not flushed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum CutMode {
-    /// Each sector with this probability, and of lengths and names a random number of the earliest (0: nothing
-    /// survives, 1: everything does).
-    Random(f64),
-    /// This fraction of the sectors, the earliest written, and the lengths and names from before.
-    Earliest(f64),
-    /// This fraction of the sectors, the latest written, with all lengths and names: a disk that reorders.
-    Latest(f64),
-}
-
-/// What a cut did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct CutReport {
-    /// Pending sectors that survived.
-    pub sectors_kept: u64,
-    /// Pending sectors that did not.
-    pub sectors_lost: u64,
-    /// Blocks of which some sectors survived and some did not.
-    pub blocks_torn: u64,
-    /// Creations, renames and removals undone.
-    pub names_lost: u64,
-    /// Changes of a file's length undone.
-    pub lengths_lost: u64,
-}
-
 #[derive(Default, Clone)]
-struct Image {
-    blocks: BTreeMap<u64, Rc<Block>>,
-    length: u64,
+pub(super) struct Image {
+    pub(super) blocks: BTreeMap<u64, Rc<Block>>,
+    pub(super) length: u64,
 }
 
-struct Pending<T> {
-    sequence: u64,
+pub(super) struct Pending<T> {
+    pub(super) sequence: u64,
     /// It reached the device's cache (`syncfs`); the next flush of the device takes it along.
     written_back: bool,
-    change: T,
+    pub(super) change: T,
 }
 
-enum Change {
+pub(super) enum Change {
     Block(u64, Rc<Block>),
     Length(u64),
 }
 
 #[derive(Default)]
-struct FileState {
-    current: Image,
-    durable: Image,
-    pending: Vec<Pending<Change>>,
+pub(super) struct FileState {
+    pub(super) current: Image,
+    pub(super) durable: Image,
+    pub(super) pending: Vec<Pending<Change>>,
     allocated: BTreeSet<u64>,
     open: usize,
     linked: bool,
@@ -96,7 +67,7 @@ struct Submitted {
 }
 
 pub(super) struct Media {
-    files: BTreeMap<Inode, FileState>,
+    pub(super) files: BTreeMap<Inode, FileState>,
     current: Directories,
     durable: Directories,
     pending_names: Vec<Pending<NameChange>>,
@@ -152,14 +123,28 @@ impl Media {
 
     pub(super) fn lookup_file(&self, path: &str) -> io::Result<Inode> {
         let inode = self.lookup(path)?;
-        if self.files.contains_key(&inode) { Ok(inode) } else { Err(io::ErrorKind::IsADirectory.into()) }
+        if self.files.contains_key(&inode) {
+            Ok(inode)
+        } else {
+            Err(io::ErrorKind::IsADirectory.into())
+        }
     }
 
     pub(super) fn create_file(&mut self, path: &str) -> io::Result<Inode> {
         let (directory, name) = self.parent(path)?;
         let inode = self.new_inode();
-        self.files.insert(inode, FileState { linked: true, ..FileState::default() });
-        self.change_name(NameChange { inode, from: None, to: Some((directory, name.into())) });
+        self.files.insert(
+            inode,
+            FileState {
+                linked: true,
+                ..FileState::default()
+            },
+        );
+        self.change_name(NameChange {
+            inode,
+            from: None,
+            to: Some((directory, name.into())),
+        });
         Ok(inode)
     }
 
@@ -173,7 +158,11 @@ impl Media {
         let inode = self.new_inode();
         self.current.insert(inode, BTreeMap::new());
         self.durable.insert(inode, BTreeMap::new());
-        self.change_name(NameChange { inode, from: None, to: Some((directory, name.into())) });
+        self.change_name(NameChange {
+            inode,
+            from: None,
+            to: Some((directory, name.into())),
+        });
         Ok(())
     }
 
@@ -186,7 +175,10 @@ impl Media {
             return Ok(());
         }
         if let Some(replaced) = replaced {
-            match (self.current.get(&replaced), self.current.contains_key(&inode)) {
+            match (
+                self.current.get(&replaced),
+                self.current.contains_key(&inode),
+            ) {
                 (None, false) => {}
                 (None, true) => return Err(io::ErrorKind::NotADirectory.into()),
                 (Some(_), false) => return Err(io::ErrorKind::IsADirectory.into()),
@@ -196,7 +188,11 @@ impl Media {
             self.unlink(replaced);
         }
         let from = Some((from_directory, from_name.into()));
-        self.change_name(NameChange { inode, from, to: Some((to_directory, to_name.into())) });
+        self.change_name(NameChange {
+            inode,
+            from,
+            to: Some((to_directory, to_name.into())),
+        });
         Ok(())
     }
 
@@ -204,7 +200,11 @@ impl Media {
         let inode = self.lookup_file(path)?;
         let (directory, name) = self.parent(path)?;
         self.unlink(inode);
-        self.change_name(NameChange { inode, from: Some((directory, name.into())), to: None });
+        self.change_name(NameChange {
+            inode,
+            from: Some((directory, name.into())),
+            to: None,
+        });
         Ok(())
     }
 
@@ -213,20 +213,33 @@ impl Media {
         let (directory, name) = self.parent(path)?;
         match self.current.get(&inode) {
             None => return Err(io::ErrorKind::NotADirectory.into()),
-            Some(entries) if !entries.is_empty() => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            Some(entries) if !entries.is_empty() => {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
             Some(_) => {}
         }
-        self.change_name(NameChange { inode, from: Some((directory, name.into())), to: None });
+        self.change_name(NameChange {
+            inode,
+            from: Some((directory, name.into())),
+            to: None,
+        });
         Ok(())
     }
 
     pub(super) fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
         let inode = self.lookup(path)?;
-        let entries = self.current.get(&inode).ok_or(io::ErrorKind::NotADirectory)?;
+        let entries = self
+            .current
+            .get(&inode)
+            .ok_or(io::ErrorKind::NotADirectory)?;
         let entry = |(name, inode): (&String, &Inode)| {
             let file = self.files.get(inode);
             let length = file.map_or(0, |file| file.current.length);
-            DirectoryEntry { name: name.clone(), is_directory: file.is_none(), length }
+            DirectoryEntry {
+                name: name.clone(),
+                is_directory: file.is_none(),
+                length,
+            }
         };
         Ok(entries.iter().map(entry).collect())
     }
@@ -237,7 +250,11 @@ impl Media {
         if !self.current.contains_key(&inode) {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let touches = |place: &Option<(Inode, String)>| place.as_ref().is_some_and(|(directory, _)| *directory == inode);
+        let touches = |place: &Option<(Inode, String)>| {
+            place
+                .as_ref()
+                .is_some_and(|(directory, _)| *directory == inode)
+        };
         // Latest first: a change takes along the earlier ones of the same file.
         let mut moved = BTreeSet::new();
         for pending in self.pending_names.iter_mut().rev() {
@@ -254,7 +271,11 @@ impl Media {
     fn change_name(&mut self, change: NameChange) {
         apply_name(&mut self.current, &change);
         let sequence = self.new_sequence();
-        self.pending_names.push(Pending { sequence, written_back: false, change });
+        self.pending_names.push(Pending {
+            sequence,
+            written_back: false,
+            change,
+        });
     }
 
     fn unlink(&mut self, inode: Inode) {
@@ -290,15 +311,22 @@ impl Media {
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
-        let held = self.files.values().filter(|file| file.linked || file.open > 0);
-        held.map(|file| file.allocated.len() as u64 * BLOCK_BYTES as u64).sum()
+        let held = self
+            .files
+            .values()
+            .filter(|file| file.linked || file.open > 0);
+        held.map(|file| file.allocated.len() as u64 * BLOCK_BYTES as u64)
+            .sum()
     }
 
     /// Takes the space of a byte range from the quota, or refuses.
     pub(super) fn allocate(&mut self, inode: Inode, position: u64, length: u64) -> io::Result<()> {
-        let blocks = position / BLOCK_BYTES as u64..(position + length).div_ceil(BLOCK_BYTES as u64);
+        let blocks =
+            position / BLOCK_BYTES as u64..(position + length).div_ceil(BLOCK_BYTES as u64);
         let file = &self.files[&inode];
-        let missing: Vec<u64> = blocks.filter(|block| !file.allocated.contains(block)).collect();
+        let missing: Vec<u64> = blocks
+            .filter(|block| !file.allocated.contains(block))
+            .collect();
         if let Some(quota) = self.quota_bytes
             && !missing.is_empty()
             && self.used_bytes() + missing.len() as u64 * BLOCK_BYTES as u64 > quota
@@ -310,20 +338,34 @@ impl Media {
     }
 
     /// The device takes a write of whole blocks; it may land, in part or whole, until it is completed.
-    pub(super) fn submit(&mut self, inode: Inode, position: u64, content: &[u8]) -> io::Result<u64> {
+    pub(super) fn submit(
+        &mut self,
+        inode: Inode,
+        position: u64,
+        content: &[u8],
+    ) -> io::Result<u64> {
         self.allocate(inode, position, content.len() as u64)?;
         let blocks = content
             .chunks_exact(BLOCK_BYTES)
             .map(|block| Rc::new(Block::try_from(block).expect("the chunk is a block long")))
             .collect();
         let number = self.new_sequence();
-        self.in_flight.insert(number, Submitted { inode, first_block: position / BLOCK_BYTES as u64, blocks });
+        self.in_flight.insert(
+            number,
+            Submitted {
+                inode,
+                first_block: position / BLOCK_BYTES as u64,
+                blocks,
+            },
+        );
         Ok(number)
     }
 
     /// The first `count` blocks left of a write land; true when none is left.
     pub(super) fn land(&mut self, number: u64, count: usize) -> bool {
-        let Some(mut write) = self.in_flight.remove(&number) else { return true };
+        let Some(mut write) = self.in_flight.remove(&number) else {
+            return true;
+        };
         let rest = write.blocks.split_off(count.min(write.blocks.len()));
         let landed = write.blocks.len() as u64;
         for (block, content) in (write.first_block..).zip(write.blocks) {
@@ -337,7 +379,14 @@ impl Media {
             return true;
         }
         let first_block = write.first_block + landed;
-        self.in_flight.insert(number, Submitted { inode: write.inode, first_block, blocks: rest });
+        self.in_flight.insert(
+            number,
+            Submitted {
+                inode: write.inode,
+                first_block,
+                blocks: rest,
+            },
+        );
         false
     }
 
@@ -347,7 +396,9 @@ impl Media {
     }
 
     pub(super) fn blocks_left(&self, number: u64) -> usize {
-        self.in_flight.get(&number).map_or(0, |write| write.blocks.len())
+        self.in_flight
+            .get(&number)
+            .map_or(0, |write| write.blocks.len())
     }
 
     pub(super) fn truncate(&mut self, inode: Inode, length: u64) {
@@ -365,7 +416,8 @@ impl Media {
             let (block, offset) = (at / BLOCK_BYTES as u64, (at % BLOCK_BYTES as u64) as usize);
             let count = (BLOCK_BYTES - offset).min((to - at) as usize);
             if let Some(bytes) = file.blocks.get(&block) {
-                content[(at - from) as usize..][..count].copy_from_slice(&bytes[offset..offset + count]);
+                content[(at - from) as usize..][..count]
+                    .copy_from_slice(&bytes[offset..offset + count]);
             }
             at += count as u64;
         }
@@ -383,7 +435,9 @@ impl Media {
     /// A flush of the file fails: its block contents before `bound` count as clean and will never be written.
     pub(super) fn lose(&mut self, inode: Inode, bound: u64) {
         let pending = &mut self.file_mut(inode).pending;
-        pending.retain(|pending| pending.sequence >= bound || matches!(pending.change, Change::Length(_)));
+        pending.retain(|pending| {
+            pending.sequence >= bound || matches!(pending.change, Change::Length(_))
+        });
     }
 
     /// `syncfs`: everything before `bound` reaches the device's cache.
@@ -403,7 +457,10 @@ impl Media {
                 apply(&mut file.durable, &pending.change);
             }
         }
-        let flushed: Vec<_> = self.pending_names.extract_if(.., |pending| pending.written_back).collect();
+        let flushed: Vec<_> = self
+            .pending_names
+            .extract_if(.., |pending| pending.written_back)
+            .collect();
         for pending in flushed {
             apply_name(&mut self.durable, &pending.change);
         }
@@ -415,9 +472,15 @@ impl Media {
         if position >= file.current.length {
             return false;
         }
-        let (block, offset) = (position / BLOCK_BYTES as u64, (position % BLOCK_BYTES as u64) as usize);
+        let (block, offset) = (
+            position / BLOCK_BYTES as u64,
+            (position % BLOCK_BYTES as u64) as usize,
+        );
         for image in [&mut file.current, &mut file.durable] {
-            let content = image.blocks.entry(block).or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
+            let content = image
+                .blocks
+                .entry(block)
+                .or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
             Rc::make_mut(content)[offset] ^= mask;
         }
         for pending in &mut file.pending {
@@ -433,13 +496,21 @@ impl Media {
     fn change(&mut self, inode: Inode, change: Change) {
         let sequence = self.new_sequence();
         // The file may be gone from every directory; its writes land nowhere then.
-        let Some(file) = self.files.get_mut(&inode) else { return };
+        let Some(file) = self.files.get_mut(&inode) else {
+            return;
+        };
         apply(&mut file.current, &change);
-        file.pending.push(Pending { sequence, written_back: false, change });
+        file.pending.push(Pending {
+            sequence,
+            written_back: false,
+            change,
+        });
     }
 
     fn file_mut(&mut self, inode: Inode) -> &mut FileState {
-        self.files.get_mut(&inode).expect("an inode that was looked up stays until a power cut")
+        self.files
+            .get_mut(&inode)
+            .expect("an inode that was looked up stays until a power cut")
     }
 
     // Power.
@@ -448,10 +519,17 @@ impl Media {
     pub(super) fn cut(&mut self, mode: CutMode, random: &SimHandle) -> CutReport {
         for (number, write) in std::mem::take(&mut self.in_flight) {
             let end = (write.first_block + write.blocks.len() as u64) * BLOCK_BYTES as u64;
-            let Some(file) = self.files.get_mut(&write.inode) else { continue };
-            let pending = |change| Pending { sequence: number, written_back: false, change };
+            let Some(file) = self.files.get_mut(&write.inode) else {
+                continue;
+            };
+            let pending = |change| Pending {
+                sequence: number,
+                written_back: false,
+                change,
+            };
             let blocks = (write.first_block..).zip(write.blocks);
-            file.pending.extend(blocks.map(|(block, content)| pending(Change::Block(block, content))));
+            file.pending
+                .extend(blocks.map(|(block, content)| pending(Change::Block(block, content))));
             if file.current.length < end {
                 file.pending.push(pending(Change::Length(end)));
             }
@@ -476,7 +554,12 @@ impl Media {
         let mut reachable = BTreeSet::from([ROOT]);
         let mut directories = vec![ROOT];
         while let Some(directory) = directories.pop() {
-            for inode in self.durable.get(&directory).into_iter().flat_map(BTreeMap::values) {
+            for inode in self
+                .durable
+                .get(&directory)
+                .into_iter()
+                .flat_map(BTreeMap::values)
+            {
                 if reachable.insert(*inode) {
                     directories.push(*inode);
                 }
@@ -492,99 +575,16 @@ impl Media {
     }
 }
 
-/// A cut under way.
-struct Cut<'a> {
-    mode: CutMode,
-    random: &'a SimHandle,
-    /// Where the order of writing decides: the numbers of the first and the last change that survive.
-    survivors: std::ops::RangeInclusive<u64>,
-    report: CutReport,
-}
-
-impl<'a> Cut<'a> {
-    fn new(mode: CutMode, random: &'a SimHandle, media: &Media) -> Self {
-        let mut blocks: Vec<u64> = media
-            .files
-            .values()
-            .flat_map(|file| &file.pending)
-            .filter(|pending| matches!(pending.change, Change::Block(..)))
-            .map(|pending| pending.sequence)
-            .collect();
-        blocks.sort_unstable();
-        let count = |fraction: f64| (blocks.len() as f64 * fraction).round() as usize;
-        let survivors = match mode {
-            CutMode::Random(_) => 0..=u64::MAX,
-            CutMode::Earliest(fraction) if count(fraction) == blocks.len() => 0..=u64::MAX,
-            CutMode::Earliest(fraction) => 0..=count(fraction).checked_sub(1).map_or(0, |last| blocks[last]),
-            CutMode::Latest(fraction) => {
-                blocks.len().checked_sub(count(fraction)).and_then(|first| blocks.get(first)).copied().unwrap_or(u64::MAX)
-                    ..=u64::MAX
-            }
-        };
-        Cut { mode, random, survivors, report: CutReport::default() }
-    }
-
-    /// How many of these changes, which the file system makes in order, survive.
-    fn prefix<T>(&self, changes: &[Pending<T>]) -> usize {
-        match self.mode {
-            CutMode::Random(probability) if probability <= 0.0 => 0,
-            CutMode::Random(probability) if probability < 1.0 => {
-                self.random.random_below(changes.len() as u64 + 1) as usize
-            }
-            CutMode::Random(_) | CutMode::Latest(_) => changes.len(),
-            CutMode::Earliest(_) => changes.iter().filter(|pending| self.survivors.contains(&pending.sequence)).count(),
-        }
-    }
-
-    fn cut_file(&mut self, file: &mut FileState) {
-        let pending = std::mem::take(&mut file.pending);
-        let (lengths, blocks): (Vec<_>, Vec<_>) =
-            pending.into_iter().partition(|pending| matches!(pending.change, Change::Length(_)));
-        let kept = self.prefix(&lengths);
-        self.report.lengths_lost += (lengths.len() - kept) as u64;
-        let mut changes = blocks;
-        changes.extend(lengths.into_iter().take(kept));
-        changes.sort_by_key(|pending| pending.sequence);
-        for pending in changes {
-            match &pending.change {
-                Change::Length(_) => apply(&mut file.durable, &pending.change),
-                Change::Block(block, content) => self.cut_block(&mut file.durable, *block, content, pending.sequence),
-            }
-        }
-        let end = file.durable.length.div_ceil(BLOCK_BYTES as u64);
-        file.durable.blocks.retain(|block, _| *block < end);
-        zero_tail(&mut file.durable);
-        file.current = file.durable.clone();
-    }
-
-    fn cut_block(&mut self, durable: &mut Image, block: u64, content: &Block, sequence: u64) {
-        let mut kept = 0;
-        for sector in 0..SECTORS {
-            let survives = match self.mode {
-                CutMode::Random(probability) => self.random.random_chance(probability),
-                CutMode::Earliest(_) | CutMode::Latest(_) => self.survivors.contains(&sequence),
-            };
-            if survives {
-                kept += 1;
-                let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
-                let old = durable.blocks.entry(block).or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
-                Rc::make_mut(old)[range.clone()].copy_from_slice(&content[range]);
-            }
-        }
-        self.report.sectors_kept += kept as u64;
-        self.report.sectors_lost += (SECTORS - kept) as u64;
-        self.report.blocks_torn += u64::from(kept > 0 && kept < SECTORS);
-    }
-}
-
-fn apply(image: &mut Image, change: &Change) {
+pub(super) fn apply(image: &mut Image, change: &Change) {
     match change {
         Change::Block(block, content) => {
             image.blocks.insert(*block, content.clone());
         }
         Change::Length(length) => {
             if *length < image.length {
-                image.blocks.retain(|block, _| *block < length.div_ceil(BLOCK_BYTES as u64));
+                image
+                    .blocks
+                    .retain(|block, _| *block < length.div_ceil(BLOCK_BYTES as u64));
             }
             image.length = *length;
             zero_tail(image);
@@ -593,7 +593,7 @@ fn apply(image: &mut Image, change: &Change) {
 }
 
 /// Bytes of the last block beyond the end read as zeros should the file grow again.
-fn zero_tail(image: &mut Image) {
+pub(super) fn zero_tail(image: &mut Image) {
     let used = (image.length % BLOCK_BYTES as u64) as usize;
     if used > 0
         && let Some(last) = image.blocks.get_mut(&(image.length / BLOCK_BYTES as u64))

@@ -19,13 +19,17 @@ use net::platform::Runtime;
 use net::platform::sim::SimHandle;
 use net::platform::sync::oneshot;
 
-use super::{AlignedBuffer, BLOCK_BYTES, BufferBackend, DirectoryEntry, Disk, DiskBackend, OpenMode, READ_BYTES_MAX};
+use super::{
+    AlignedBuffer, BLOCK_BYTES, BufferBackend, DirectoryEntry, Disk, DiskBackend, OpenMode,
+    READ_BYTES_MAX,
+};
 
+mod cut;
 mod media;
 #[cfg(test)]
 mod tests;
 
-pub use media::{CutMode, CutReport};
+pub use cut::{CutMode, CutReport};
 use media::{Inode, Media};
 
 /// How the disk behaves. Probabilities are per operation; by default nothing goes wrong.
@@ -116,15 +120,22 @@ impl SimDisk {
             epoch: Cell::default(),
             in_flight: Cell::default(),
         };
-        let disk = SimDisk { shared: Rc::new(shared) };
+        let disk = SimDisk {
+            shared: Rc::new(shared),
+        };
         disk.set_options(options);
         disk
     }
 
     /// The disk as a process sees it; its root is the data directory.
     pub fn disk(&self, runtime: &Runtime) -> Disk {
-        let mounted = MountedDisk { shared: self.shared.clone(), runtime: runtime.clone() };
-        Disk { backend: DiskBackend::Sim(mounted) }
+        let mounted = MountedDisk {
+            shared: self.shared.clone(),
+            runtime: runtime.clone(),
+        };
+        Disk {
+            backend: DiskBackend::Sim(mounted),
+        }
     }
 
     /// Changes how the disk behaves from now on.
@@ -140,7 +151,10 @@ impl SimDisk {
 
     /// Lets the next operation of that kind fail whose file's path contains `path_part`.
     pub fn fail_next(&self, fault: DiskFault, path_part: &str) {
-        self.shared.planned.borrow_mut().push((fault, path_part.into()));
+        self.shared
+            .planned
+            .borrow_mut()
+            .push((fault, path_part.into()));
     }
 
     /// Cuts the power and brings it back. Kill or power off the processes on this machine first; what they still
@@ -216,7 +230,11 @@ impl Shared {
             }
         };
         self.hardware.sleep(duration).await;
-        if self.epoch.get() == epoch { Ok(()) } else { Err(input_output_error()) }
+        if self.epoch.get() == epoch {
+            Ok(())
+        } else {
+            Err(input_output_error())
+        }
     }
 
     fn happens(&self, probability: impl Fn(&SimDiskOptions) -> f64, kind: &'static str) -> bool {
@@ -229,7 +247,9 @@ impl Shared {
 
     fn planned(&self, fault: DiskFault, path: &str, kind: &'static str) -> bool {
         let mut planned = self.planned.borrow_mut();
-        let found = planned.iter().position(|(planned, part)| *planned == fault && path.contains(part.as_str()));
+        let found = planned
+            .iter()
+            .position(|(planned, part)| *planned == fault && path.contains(part.as_str()));
         if let Some(found) = found {
             planned.remove(found);
             self.sim.count_fault(kind);
@@ -253,7 +273,10 @@ impl Shared {
     }
 
     fn refused(&self, result: io::Result<u64>) -> io::Result<u64> {
-        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        {
             self.sim.count_fault("disk_full");
         }
         result
@@ -280,7 +303,9 @@ impl MountedDisk {
         let inode = self
             .on_media(path, move |media| {
                 let inode = match media.lookup_file(&name) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound && mode == OpenMode::Create => {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::NotFound && mode == OpenMode::Create =>
+                    {
                         media.create_file(&name)?
                     }
                     result => result?,
@@ -297,7 +322,9 @@ impl MountedDisk {
             writable: mode != OpenMode::Read,
             locked: Cell::new(false),
         };
-        let file = SimFile { open: Rc::new(open) };
+        let file = SimFile {
+            open: Rc::new(open),
+        };
         if mode != OpenMode::Read {
             self.lock(&file).await?;
         }
@@ -322,26 +349,34 @@ impl MountedDisk {
 
     pub(super) async fn create_directory(&self, path: &str) -> io::Result<()> {
         let name = path.to_owned();
-        self.on_media(path, move |media| media.create_directory(&name)).await
+        self.on_media(path, move |media| media.create_directory(&name))
+            .await
     }
 
     pub(super) async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let names = (from.to_owned(), to.to_owned());
-        self.on_media(from, move |media| media.rename(&names.0, &names.1)).await
+        self.on_media(from, move |media| media.rename(&names.0, &names.1))
+            .await
     }
 
     pub(super) async fn remove_file(&self, path: &str) -> io::Result<()> {
         let name = path.to_owned();
-        self.on_media(path, move |media| media.remove_file(&name)).await
+        self.on_media(path, move |media| media.remove_file(&name))
+            .await
     }
 
     pub(super) async fn remove_directory(&self, path: &str) -> io::Result<()> {
         let name = path.to_owned();
-        self.on_media(path, move |media| media.remove_directory(&name)).await
+        self.on_media(path, move |media| media.remove_directory(&name))
+            .await
     }
 
     pub(super) async fn sync_directory(&self, path: &str) -> io::Result<()> {
-        let (shared, epoch, path) = (self.shared.clone(), self.shared.epoch.get(), path.to_owned());
+        let (shared, epoch, path) = (
+            self.shared.clone(),
+            self.shared.epoch.get(),
+            path.to_owned(),
+        );
         let operation = async move {
             shared.pass_time(epoch).await?;
             if shared.flush_fails(&path) {
@@ -371,7 +406,10 @@ impl MountedDisk {
         let file = self.open_file(path, OpenMode::Read).await?;
         let content = file.read_at(0, length_max + 1).await?;
         if content.len() > length_max {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is longer than it may be"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the file is longer than it may be",
+            ));
         }
         Ok(content.into())
     }
@@ -388,7 +426,8 @@ impl MountedDisk {
         file.fdatasync().await?;
         drop(file);
         self.rename(&temporary, path).await?;
-        self.sync_directory(path.rsplit_once('/').map_or("", |(directory, _)| directory)).await
+        self.sync_directory(path.rsplit_once('/').map_or("", |(directory, _)| directory))
+            .await
     }
 
     pub(super) async fn sync_filesystem(&self) -> io::Result<()> {
@@ -409,7 +448,9 @@ impl MountedDisk {
 
     pub(super) async fn free_bytes(&self) -> io::Result<u64> {
         let media = self.shared.media.borrow();
-        Ok(media.quota_bytes.map_or(u64::MAX / 2, |quota| quota.saturating_sub(media.used_bytes())))
+        Ok(media.quota_bytes.map_or(u64::MAX / 2, |quota| {
+            quota.saturating_sub(media.used_bytes())
+        }))
     }
 
     /// Runs an operation on names, all at once at some moment.
@@ -418,7 +459,11 @@ impl MountedDisk {
         path: &str,
         work: impl FnOnce(&mut Media) -> io::Result<T> + 'static,
     ) -> io::Result<T> {
-        let (shared, epoch, length) = (self.shared.clone(), self.shared.epoch.get(), path.len() as u64);
+        let (shared, epoch, length) = (
+            self.shared.clone(),
+            self.shared.epoch.get(),
+            path.len() as u64,
+        );
         let operation = async move {
             shared.pass_time(epoch).await?;
             shared.sim.trace("names", &[length]);
@@ -457,25 +502,38 @@ pub(super) struct SimFile {
 impl SimFile {
     pub(super) async fn write_at(&self, content: Vec<u8>, position: u64) -> io::Result<()> {
         let open = self.open.clone();
-        self.open.shared.start(async move { open.write(content, position).await }).await
+        self.open
+            .shared
+            .start(async move { open.write(content, position).await })
+            .await
     }
 
     pub(super) async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
         let open = self.open.clone();
-        self.open.shared.start(async move { open.read(position, length).await }).await
+        self.open
+            .shared
+            .start(async move { open.read(position, length).await })
+            .await
     }
 
     pub(super) async fn fdatasync(&self) -> io::Result<()> {
         let open = self.open.clone();
         let bound = self.open.shared.media.borrow().next_sequence();
-        self.open.shared.start(async move { open.flush(bound).await }).await
+        self.open
+            .shared
+            .start(async move { open.flush(bound).await })
+            .await
     }
 
     pub(super) async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
         let open = self.open.clone();
         let operation = async move {
             open.pass_time().await?;
-            let allocated = open.shared.media.borrow_mut().allocate(open.inode, position, length);
+            let allocated = open
+                .shared
+                .media
+                .borrow_mut()
+                .allocate(open.inode, position, length);
             open.shared.refused(allocated.map(|()| 0)).map(|_| ())
         };
         self.open.shared.start(operation).await
@@ -507,7 +565,11 @@ impl OpenFile {
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EBADF))
+        }
     }
 
     async fn write(&self, content: Vec<u8>, position: u64) -> io::Result<()> {
@@ -516,9 +578,14 @@ impl OpenFile {
         if self.epoch != shared.epoch.get() {
             return Err(input_output_error());
         }
-        let submitted = shared.media.borrow_mut().submit(self.inode, position, &content);
+        let submitted = shared
+            .media
+            .borrow_mut()
+            .submit(self.inode, position, &content);
         let number = shared.refused(submitted)?;
-        shared.sim.trace("submit", &[number, position, content.len() as u64]);
+        shared
+            .sim
+            .trace("submit", &[number, position, content.len() as u64]);
         let fails = shared.write_fails(&self.path);
         self.pass_time().await?;
         let blocks = shared.media.borrow().blocks_left(number);
@@ -544,12 +611,18 @@ impl OpenFile {
         if self.epoch != shared.epoch.get() {
             return Err(input_output_error());
         }
-        let end = shared.media.borrow().length(self.inode).min(position.saturating_add(length as u64));
+        let end = shared
+            .media
+            .borrow()
+            .length(self.inode)
+            .min(position.saturating_add(length as u64));
         let mut content = Vec::new();
         let mut next = position;
         while next < end {
             let mut to = end.min(next - next % BLOCK_BYTES as u64 + READ_BYTES_MAX as u64);
-            if to - next > BLOCK_BYTES as u64 && shared.happens(|options| options.short_read, "disk_short_read") {
+            if to - next > BLOCK_BYTES as u64
+                && shared.happens(|options| options.short_read, "disk_short_read")
+            {
                 to = next + 1 + shared.sim.random_below(to - next - 1);
             }
             let fails = shared.read_fails(&self.path);
@@ -558,7 +631,10 @@ impl OpenFile {
                 return Err(input_output_error());
             }
             if shared.happens(|options| options.bit_rot, "disk_bit_rot") {
-                let (at, bit) = (next + shared.sim.random_below(to - next), shared.sim.random_below(8));
+                let (at, bit) = (
+                    next + shared.sim.random_below(to - next),
+                    shared.sim.random_below(8),
+                );
                 shared.media.borrow_mut().rot(self.inode, at, 1 << bit);
             }
             let piece = shared.media.borrow().read(self.inode, next, to);
@@ -568,7 +644,9 @@ impl OpenFile {
             }
             next = to;
         }
-        shared.sim.trace("read_file", &[position, content.len() as u64]);
+        shared
+            .sim
+            .trace("read_file", &[position, content.len() as u64]);
         Ok(Bytes::from(content))
     }
 
@@ -589,5 +667,7 @@ impl OpenFile {
 
 /// A zeroed buffer; the simulator needs no alignment.
 pub(super) fn allocate_buffer(length: usize) -> AlignedBuffer {
-    AlignedBuffer { backend: BufferBackend::Sim(vec![0; length]) }
+    AlignedBuffer {
+        backend: BufferBackend::Sim(vec![0; length]),
+    }
 }

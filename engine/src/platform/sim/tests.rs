@@ -23,13 +23,18 @@ impl Machine {
         let simulation = Simulation::new(seed);
         let disk = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
         let node = simulation.node("broker");
-        Machine { simulation, disk, node }
+        Machine {
+            simulation,
+            disk,
+            node,
+        }
     }
 
     fn run<T: 'static>(&self, body: impl AsyncFnOnce(Runtime, Disk) -> T + 'static) -> T {
         let runtime = self.node.runtime();
         let disk = self.disk.disk(&runtime);
-        self.simulation.block_on(&self.node, async move { body(runtime, disk).await })
+        self.simulation
+            .block_on(&self.node, async move { body(runtime, disk).await })
     }
 
     fn restart(&mut self) {
@@ -91,10 +96,16 @@ fn a_cut_tears_blocks_between_sectors() {
         machine.power_cut(CutMode::Random(0.5));
         let content = machine.disk.content("journal").unwrap();
         for sector in content.chunks(512) {
-            assert!(sector.iter().all(|byte| *byte == sector[0]) && [1, 2].contains(&sector[0]), "SEED={seed}");
+            assert!(
+                sector.iter().all(|byte| *byte == sector[0]) && [1, 2].contains(&sector[0]),
+                "SEED={seed}"
+            );
         }
         torn += u64::from(content.contains(&1) && content.contains(&2));
-        assert_eq!(machine.simulation.faults().contains_key("disk_torn_block"), content.contains(&1) && content.contains(&2));
+        assert_eq!(
+            machine.simulation.faults().contains_key("disk_torn_block"),
+            content.contains(&1) && content.contains(&2)
+        );
     }
     assert!(torn > 10);
 }
@@ -156,10 +167,17 @@ fn a_directory_is_lost_with_all_in_it_when_its_parent_was_not_synced() {
     let mut machine = Machine::new(1);
     machine.run(async |_, disk| {
         disk.create_directory("topic-0").await.unwrap();
-        disk.write_small("topic-0/partition.metadata", b"x").await.unwrap();
+        disk.write_small("topic-0/partition.metadata", b"x")
+            .await
+            .unwrap();
     });
     machine.power_cut(CutMode::Random(0.0));
-    assert!(machine.run(async |_, disk| disk.list("").await).unwrap().is_empty());
+    assert!(
+        machine
+            .run(async |_, disk| disk.list("").await)
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -171,13 +189,19 @@ fn a_failed_flush_drops_the_data_and_the_next_one_succeeds() {
         let file = disk.open("journal", OpenMode::Create).await.unwrap();
         fill(&disk, &file, 0, 2).await.unwrap();
         disk.sync_directory("").await.unwrap();
-        assert_eq!(file.fdatasync().await.err().unwrap().raw_os_error(), Some(libc::EIO));
+        assert_eq!(
+            file.fdatasync().await.err().unwrap().raw_os_error(),
+            Some(libc::EIO)
+        );
         assert_eq!(file.fdatasync().await.map_err(|error| error.kind()), Ok(()));
         assert_eq!(file.read_at(0, 1).await.unwrap()[0], 2);
     });
     machine.power_cut(CutMode::Random(0.0));
     let content = machine.disk.content("journal").unwrap();
-    assert!(!content.contains(&2), "a write survived that no successful flush covered");
+    assert!(
+        !content.contains(&2),
+        "a write survived that no successful flush covered"
+    );
     assert_eq!(machine.simulation.faults()["disk_flush_error"], 1);
 }
 
@@ -196,7 +220,10 @@ fn syncfs_alone_is_not_durable_until_some_flush_follows() {
             }
         });
         machine.power_cut(CutMode::Random(0.0));
-        assert_eq!(machine.disk.content("journal").unwrap()[0], if flushed { 2 } else { 1 });
+        assert_eq!(
+            machine.disk.content("journal").unwrap()[0],
+            if flushed { 2 } else { 1 }
+        );
     }
 }
 
@@ -206,7 +233,10 @@ fn a_killed_process_leaves_writes_that_land_later_and_hold_the_lock() {
     for seed in 0..20 {
         let mut machine = Machine::new(seed);
         machine.run(async |_, disk| drop(durable_journal(&disk, 1).await));
-        let slow = SimDiskOptions { latency_max: Duration::from_millis(50), ..SimDiskOptions::default() };
+        let slow = SimDiskOptions {
+            latency_max: Duration::from_millis(50),
+            ..SimDiskOptions::default()
+        };
         machine.disk.set_options(slow);
         let disk = machine.disk.disk(&machine.node.runtime());
         machine.node.runtime().spawn(async move {
@@ -225,7 +255,11 @@ fn a_killed_process_leaves_writes_that_land_later_and_hold_the_lock() {
         drop(at_open);
         let after_lock = machine.disk.content("journal").unwrap()[0];
         machine.simulation.run_for(Duration::from_secs(1));
-        assert_eq!(machine.disk.content("journal").unwrap()[0], after_lock, "SEED={seed}: it landed after the lock");
+        assert_eq!(
+            machine.disk.content("journal").unwrap()[0],
+            after_lock,
+            "SEED={seed}: it landed after the lock"
+        );
         late += u64::from(in_flight && at_restart != after_lock);
     }
     assert!(late > 0, "no write ever landed after the kill");
@@ -236,7 +270,12 @@ fn opening_for_writing_waits_for_the_lock() {
     let machine = Machine::new(1);
     machine.run(async |runtime, disk| {
         let first = disk.open("journal", OpenMode::Create).await.unwrap();
-        let second = runtime.timeout(Duration::from_secs(5), disk.open("journal", OpenMode::Write)).await;
+        let second = runtime
+            .timeout(
+                Duration::from_secs(5),
+                disk.open("journal", OpenMode::Write),
+            )
+            .await;
         assert!(second.is_err());
         drop(first);
         disk.open("journal", OpenMode::Write).await.unwrap();
@@ -246,16 +285,25 @@ fn opening_for_writing_waits_for_the_lock() {
 #[test]
 fn a_full_disk_refuses_but_serves_what_was_allocated() {
     let machine = Machine::new(1);
-    machine.disk.set_options(SimDiskOptions { quota_bytes: Some(10 * BLOCK), ..SimDiskOptions::default() });
+    machine.disk.set_options(SimDiskOptions {
+        quota_bytes: Some(10 * BLOCK),
+        ..SimDiskOptions::default()
+    });
     machine.run(async |_, disk| {
         let file = disk.open("journal", OpenMode::Create).await.unwrap();
         file.allocate(0, 8 * BLOCK).await.unwrap();
         assert_eq!(disk.free_bytes().await.unwrap(), 2 * BLOCK);
         let other = disk.open("segment", OpenMode::Create).await.unwrap();
-        assert_eq!(other.allocate(0, 3 * BLOCK).await.err().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            other.allocate(0, 3 * BLOCK).await.err().unwrap().kind(),
+            io::ErrorKind::StorageFull
+        );
         fill(&disk, &other, 0, 1).await.unwrap();
         fill(&disk, &other, 1, 1).await.unwrap();
-        assert_eq!(fill(&disk, &other, 2, 1).await.err().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            fill(&disk, &other, 2, 1).await.err().unwrap().kind(),
+            io::ErrorKind::StorageFull
+        );
         fill(&disk, &file, 7, 1).await.unwrap();
         drop(other);
         disk.remove_file("segment").await.unwrap();
@@ -272,9 +320,15 @@ fn planned_errors_and_rot_reach_the_program() {
     machine.disk.fail_next(DiskFault::Write, "journal");
     machine.run(async |_, disk| {
         let file = disk.open("journal", OpenMode::Write).await.unwrap();
-        assert_eq!(file.read_at(0, 1).await.err().unwrap().raw_os_error(), Some(libc::EIO));
+        assert_eq!(
+            file.read_at(0, 1).await.err().unwrap().raw_os_error(),
+            Some(libc::EIO)
+        );
         assert_eq!(file.read_at(0, 1).await.unwrap()[0], 1);
-        assert_eq!(fill(&disk, &file, 0, 2).await.err().unwrap().raw_os_error(), Some(libc::EIO));
+        assert_eq!(
+            fill(&disk, &file, 0, 2).await.err().unwrap().raw_os_error(),
+            Some(libc::EIO)
+        );
         fill(&disk, &file, 0, 1).await.unwrap();
     });
     assert!(machine.disk.rot("journal", 100, 0x80).unwrap());
@@ -301,7 +355,9 @@ fn run_with_faults(seed: u64) -> (u64, BTreeMap<&'static str, u64>) {
         machine.node.runtime().spawn(async move {
             for number in 0..20u64 {
                 let name = format!("file-{}", number % 4);
-                let Ok(file) = disk.open(&name, OpenMode::Create).await else { continue };
+                let Ok(file) = disk.open(&name, OpenMode::Create).await else {
+                    continue;
+                };
                 let mut buffer = disk.allocate_buffer(5 * BLOCK_BYTES);
                 buffer.fill(round);
                 let _ = file.write_at(buffer, (number % 8) * BLOCK).await;
@@ -348,7 +404,10 @@ fn one_seed_gives_one_trace_and_every_fault_happens() {
         "disk_lost_length",
     ];
     for kind in kinds {
-        assert!(counted.contains_key(kind), "{kind} never happened: {counted:?}");
+        assert!(
+            counted.contains_key(kind),
+            "{kind} never happened: {counted:?}"
+        );
     }
 }
 
@@ -399,18 +458,29 @@ async fn script(disk: Disk, seed: u64) -> Vec<String> {
                 Err(error) => format!("{:?}", error.kind()),
             },
             6 => kind(disk.create_directory(&one).await),
-            7 if one != other && !one.starts_with(&format!("{other}/")) && !other.starts_with(&format!("{one}/")) => {
+            7 if one != other
+                && !one.starts_with(&format!("{other}/"))
+                && !other.starts_with(&format!("{one}/")) =>
+            {
                 kind(disk.rename(&one, &other).await)
             }
             8 => kind(disk.remove_file(&one).await),
             9 => kind(disk.remove_directory(&one).await),
-            _ => format!("{:?} {:?}", disk.list("").await.unwrap(), disk.exists(&one).await.unwrap()),
+            _ => format!(
+                "{:?} {:?}",
+                disk.list("").await.unwrap(),
+                disk.exists(&one).await.unwrap()
+            ),
         };
         answers.push(format!("{one} {other}: {answer}"));
     }
     disk.write_small("small", b"content").await.unwrap();
     disk.sync_filesystem().await.unwrap();
-    answers.push(format!("{:?} {:?}", disk.read_small("small", 7).await, disk.list("").await.unwrap()));
+    answers.push(format!(
+        "{:?} {:?}",
+        disk.read_small("small", 7).await,
+        disk.list("").await.unwrap()
+    ));
     answers
 }
 
@@ -421,7 +491,11 @@ fn without_faults_it_answers_as_a_real_file_system_does() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().to_path_buf();
         let real = block_on(async move |runtime| {
-            script(Disk::open_data_directory(&runtime, &root).await.unwrap(), seed).await
+            script(
+                Disk::open_data_directory(&runtime, &root).await.unwrap(),
+                seed,
+            )
+            .await
         });
         for (step, (simulated, real)) in simulated.iter().zip(&real).enumerate() {
             assert_eq!(simulated, real, "seed {seed}, step {step}");

@@ -73,7 +73,10 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.scheduled.swap(true, Ordering::Relaxed) {
-            self.woken.lock().expect("no code panics while holding the lock").push(self.task);
+            self.woken
+                .lock()
+                .expect("no code panics while holding the lock")
+                .push(self.task);
         }
     }
 }
@@ -101,9 +104,20 @@ impl Executor {
             return;
         }
         let task = self.new_id();
-        let waker = Arc::new(TaskWaker { task, scheduled: AtomicBool::new(false), woken: self.woken.clone() });
+        let waker = Arc::new(TaskWaker {
+            task,
+            scheduled: AtomicBool::new(false),
+            woken: self.woken.clone(),
+        });
         waker.wake_by_ref();
-        self.tasks.borrow_mut().insert(task, TaskSlot { node, future: Some(future), waker });
+        self.tasks.borrow_mut().insert(
+            task,
+            TaskSlot {
+                node,
+                future: Some(future),
+                waker,
+            },
+        );
     }
 
     /// Ready once virtual time reached `until`; otherwise the task is woken then.
@@ -118,7 +132,9 @@ impl Executor {
     pub(super) fn wake_at(&self, until: Duration, waker: &Waker) {
         let mut timers = self.timers.borrow_mut();
         // A task polled again before its time asks again for the same.
-        let asked = timers.range((until, 0)..=(until, u64::MAX)).any(|(_, known)| known.will_wake(waker));
+        let asked = timers
+            .range((until, 0)..=(until, u64::MAX))
+            .any(|(_, known)| known.will_wake(waker));
         if !asked {
             timers.insert((until, self.new_id()), waker.clone());
         }
@@ -127,13 +143,19 @@ impl Executor {
     /// Puts the running task behind all that are ready now.
     pub(super) fn yield_current(&self) {
         self.take_woken();
-        let Some(task) = self.current.get() else { return };
+        let Some(task) = self.current.get() else {
+            return;
+        };
         let already = match self.tasks.borrow().get(&task) {
             Some(slot) => slot.waker.scheduled.swap(true, Ordering::Relaxed),
             None => true,
         };
         if !already {
-            self.ready.borrow_mut().push(Ready { task, order: self.new_id(), yielded: true });
+            self.ready.borrow_mut().push(Ready {
+                task,
+                order: self.new_id(),
+                yielded: true,
+            });
         }
     }
 
@@ -149,7 +171,11 @@ impl Executor {
             self.fire_timers();
             return true;
         }
-        let next = self.timers.borrow().first_key_value().map(|((time, _), _)| *time);
+        let next = self
+            .timers
+            .borrow()
+            .first_key_value()
+            .map(|((time, _), _)| *time);
         match (next, end) {
             (Some(next), Some(end)) if next > end => {
                 self.now.set(end);
@@ -161,7 +187,10 @@ impl Executor {
             }
             (None, None) => false,
             (Some(next), _) => {
-                assert!(next < Duration::from_secs(1 << 40), "SEED={seed}: time without end");
+                assert!(
+                    next < Duration::from_secs(1 << 40),
+                    "SEED={seed}: time without end"
+                );
                 self.now.set(self.now.get().max(next));
                 random.trace("time", &[next.as_nanos() as u64]);
                 self.fire_timers();
@@ -184,10 +213,19 @@ impl Executor {
     }
 
     fn take_woken(&self) {
-        let woken = std::mem::take(&mut *self.woken.lock().expect("no code panics while holding the lock"));
+        let woken = std::mem::take(
+            &mut *self
+                .woken
+                .lock()
+                .expect("no code panics while holding the lock"),
+        );
         let mut ready = self.ready.borrow_mut();
         for task in woken {
-            ready.push(Ready { task, order: self.new_id(), yielded: false });
+            ready.push(Ready {
+                task,
+                order: self.new_id(),
+                yielded: false,
+            });
         }
     }
 
@@ -198,7 +236,10 @@ impl Executor {
         }
         let mut picked = random.below(ready.len() as u64) as usize;
         if ready[picked].yielded {
-            let oldest = ready.iter().enumerate().min_by_key(|(_, entry)| entry.order);
+            let oldest = ready
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, entry)| entry.order);
             picked = oldest.expect("at least one is ready").0;
         }
         let task = ready.swap_remove(picked).task;
@@ -209,13 +250,20 @@ impl Executor {
     fn poll_task(&self, task: u64) {
         let taken = {
             let mut tasks = self.tasks.borrow_mut();
-            let Some(slot) = tasks.get_mut(&task) else { return };
+            let Some(slot) = tasks.get_mut(&task) else {
+                return;
+            };
             slot.waker.scheduled.store(false, Ordering::Relaxed);
             (slot.future.take(), slot.waker.clone())
         };
-        let (Some(mut future), waker) = taken else { return };
+        let (Some(mut future), waker) = taken else {
+            return;
+        };
         self.current.set(Some(task));
-        let done = future.as_mut().poll(&mut Context::from_waker(&Waker::from(waker))).is_ready();
+        let done = future
+            .as_mut()
+            .poll(&mut Context::from_waker(&Waker::from(waker)))
+            .is_ready();
         self.current.set(None);
         let leftover = {
             let mut tasks = self.tasks.borrow_mut();
@@ -234,7 +282,14 @@ impl Executor {
 
     pub(super) fn add_node(&self, name: &str) -> NodeId {
         let id = NodeId(self.new_id());
-        self.nodes.borrow_mut().insert(id, NodeState { name: name.into(), alive: true, wall_clock_offset_ms: 0 });
+        self.nodes.borrow_mut().insert(
+            id,
+            NodeState {
+                name: name.into(),
+                alive: true,
+                wall_clock_offset_ms: 0,
+            },
+        );
         id
     }
 
@@ -247,8 +302,16 @@ impl Executor {
     /// Removes the node's tasks; the caller drops them.
     pub(super) fn take_tasks(&self, node: NodeId) -> Vec<Option<Task>> {
         let mut tasks = self.tasks.borrow_mut();
-        let of_node: Vec<u64> = tasks.iter().filter(|(_, slot)| slot.node == node).map(|(task, _)| *task).collect();
-        of_node.iter().filter_map(|task| tasks.remove(task)).map(|slot| slot.future).collect()
+        let of_node: Vec<u64> = tasks
+            .iter()
+            .filter(|(_, slot)| slot.node == node)
+            .map(|(task, _)| *task)
+            .collect();
+        of_node
+            .iter()
+            .filter_map(|task| tasks.remove(task))
+            .map(|slot| slot.future)
+            .collect()
     }
 
     pub(super) fn clear(&self) {
@@ -262,15 +325,25 @@ impl Executor {
     }
 
     pub(super) fn is_alive(&self, node: NodeId) -> bool {
-        self.nodes.borrow().get(&node).is_some_and(|state| state.alive)
+        self.nodes
+            .borrow()
+            .get(&node)
+            .is_some_and(|state| state.alive)
     }
 
     pub(super) fn node_name(&self, node: NodeId) -> String {
-        self.nodes.borrow().get(&node).map(|state| state.name.clone()).unwrap_or_default()
+        self.nodes
+            .borrow()
+            .get(&node)
+            .map(|state| state.name.clone())
+            .unwrap_or_default()
     }
 
     pub(super) fn wall_clock_offset(&self, node: NodeId) -> i64 {
-        self.nodes.borrow().get(&node).map_or(0, |state| state.wall_clock_offset_ms)
+        self.nodes
+            .borrow()
+            .get(&node)
+            .map_or(0, |state| state.wall_clock_offset_ms)
     }
 
     pub(super) fn jump_wall_clock(&self, node: NodeId, milliseconds: i64) {

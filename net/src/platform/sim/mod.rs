@@ -20,9 +20,9 @@ mod tests;
 
 use executor::Executor;
 pub use executor::NodeId;
+use network::Network;
 pub use network::NetworkOptions;
 pub(super) use network::{SimDetached, SimListener, SimStream};
-use network::Network;
 use random::Random;
 
 /// The wall clock when a simulation starts, in milliseconds since the epoch.
@@ -85,7 +85,9 @@ impl Simulation {
             faults: RefCell::default(),
         });
         SIMULATIONS.with_borrow_mut(|all| all.insert(id, Rc::downgrade(&world)));
-        Simulation { handle: SimHandle { world } }
+        Simulation {
+            handle: SimHandle { world },
+        }
     }
 
     /// What the models inside use.
@@ -111,9 +113,15 @@ impl Simulation {
             if result.borrow().is_some() {
                 break;
             }
-            assert!(world.step(None), "SEED={}: deadlock, every task waits and no timer runs", world.seed);
+            assert!(
+                world.step(None),
+                "SEED={}: deadlock, every task waits and no timer runs",
+                world.seed
+            );
         }
-        result.take().unwrap_or_else(|| panic!("SEED={}: not done after {STEPS_MAX} steps", world.seed))
+        result
+            .take()
+            .unwrap_or_else(|| panic!("SEED={}: not done after {STEPS_MAX} steps", world.seed))
     }
 
     /// Runs for `duration` of virtual time.
@@ -127,14 +135,18 @@ impl Simulation {
     /// already handed to the disk goes on.
     pub fn kill(&self, node: &Node) {
         self.handle.count_fault("kill");
-        self.handle.world.end_node(node.id, network::NodeEnd::Killed);
+        self.handle
+            .world
+            .end_node(node.id, network::NodeEnd::Killed);
     }
 
     /// Takes a process's machine off the power: its tasks vanish and its peers hear nothing of it.
     /// (The disk is cut on its own.)
     pub fn power_off(&self, node: &Node) {
         self.handle.count_fault("power_off");
-        self.handle.world.end_node(node.id, network::NodeEnd::PoweredOff);
+        self.handle
+            .world
+            .end_node(node.id, network::NodeEnd::PoweredOff);
     }
 
     /// Changes how the network behaves from now on.
@@ -185,7 +197,10 @@ impl Drop for Simulation {
 impl SimHandle {
     /// Starts a process.
     pub fn node(&self, name: &str) -> Node {
-        Node { handle: self.clone(), id: self.world.executor.add_node(name) }
+        Node {
+            handle: self.clone(),
+            id: self.world.executor.add_node(name),
+        }
     }
 
     /// Virtual time since the start.
@@ -228,14 +243,22 @@ impl SimHandle {
 impl Node {
     /// The handle that the node's code runs with.
     pub fn runtime(&self) -> Runtime {
-        let runtime = SimRuntime { handle: self.handle.clone(), node: self.id };
-        Runtime { backend: RuntimeBackend::Sim(runtime) }
+        let runtime = SimRuntime {
+            handle: self.handle.clone(),
+            node: self.id,
+        };
+        Runtime {
+            backend: RuntimeBackend::Sim(runtime),
+        }
     }
 
     /// Moves the node's wall clock, which otherwise goes with virtual time.
     pub fn jump_wall_clock(&self, milliseconds: i64) {
         self.handle.count_fault("clock_jump");
-        self.handle.world.executor.jump_wall_clock(self.id, milliseconds);
+        self.handle
+            .world
+            .executor
+            .jump_wall_clock(self.id, milliseconds);
     }
 
     /// Whether it was neither killed nor powered off.
@@ -273,7 +296,8 @@ impl SimRuntime {
     }
 
     pub(super) fn wall_clock_ms(&self) -> i64 {
-        let passed = i64::try_from(self.handle.now().as_millis()).expect("a simulation is shorter than eternity");
+        let passed = i64::try_from(self.handle.now().as_millis())
+            .expect("a simulation is shorter than eternity");
         WALL_CLOCK_START_MS + passed + self.handle.world.executor.wall_clock_offset(self.node)
     }
 

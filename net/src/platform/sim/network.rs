@@ -107,7 +107,9 @@ struct Pipe {
 
 impl Pipe {
     fn wakers(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        [self.reader.take(), self.writer.take()].into_iter().flatten()
+        [self.reader.take(), self.writer.take()]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -142,7 +144,12 @@ impl World {
                     NodeEnd::Killed => connection.reset = true,
                     NodeEnd::PoweredOff => connection.silent = true,
                 }
-                wakers.extend(connection.ends.iter_mut().flat_map(|side| side.incoming.wakers()));
+                wakers.extend(
+                    connection
+                        .ends
+                        .iter_mut()
+                        .flat_map(|side| side.incoming.wakers()),
+                );
             }
         }
         wakers.into_iter().for_each(Waker::wake);
@@ -151,7 +158,10 @@ impl World {
     pub(super) fn reset_connections(&self, node: NodeId) {
         let numbers: Vec<u64> = {
             let network = self.network.borrow();
-            let of_node = network.connections.iter().filter(|(_, c)| c.ends.iter().any(|end| end.node == node));
+            let of_node = network
+                .connections
+                .iter()
+                .filter(|(_, c)| c.ends.iter().any(|end| end.node == node));
             of_node.map(|(number, _)| *number).collect()
         };
         for number in numbers {
@@ -172,7 +182,12 @@ impl World {
         let mut wakers = Vec::new();
         if let Some(connection) = self.network.borrow_mut().connections.get_mut(&number) {
             connection.reset = true;
-            wakers.extend(connection.ends.iter_mut().flat_map(|end| end.incoming.wakers()));
+            wakers.extend(
+                connection
+                    .ends
+                    .iter_mut()
+                    .flat_map(|end| end.incoming.wakers()),
+            );
         }
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -188,7 +203,9 @@ impl World {
         {
             let mut network = self.network.borrow_mut();
             let delay = network.options.delay_max;
-            let Some(connection) = network.connections.get_mut(&number) else { return };
+            let Some(connection) = network.connections.get_mut(&number) else {
+                return;
+            };
             self.random.trace("close", &[number, side as u64]);
             let unread = !connection.ends[side].incoming.chunks.is_empty();
             if dropped && unread && !connection.ends[side].closed {
@@ -199,7 +216,8 @@ impl World {
             wakers.extend(connection.ends[side].incoming.wakers());
             let outgoing = &mut connection.ends[1 - side].incoming;
             if outgoing.finished.is_none() {
-                let arrival = (self.executor.now() + self.random.duration(delay)).max(outgoing.last_arrival);
+                let arrival =
+                    (self.executor.now() + self.random.duration(delay)).max(outgoing.last_arrival);
                 outgoing.finished = Some(arrival);
             }
             wakers.extend(outgoing.wakers());
@@ -219,7 +237,10 @@ pub(in crate::platform) struct SimListener {
 }
 
 impl SimListener {
-    pub(in crate::platform) fn bind(runtime: &SimRuntime, mut address: SocketAddr) -> io::Result<Self> {
+    pub(in crate::platform) fn bind(
+        runtime: &SimRuntime,
+        mut address: SocketAddr,
+    ) -> io::Result<Self> {
         let world = runtime.world().clone();
         let mut network = world.network.borrow_mut();
         if address.port() == 0 {
@@ -234,17 +255,27 @@ impl SimListener {
         if network.listeners.contains_key(&address) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        let state =
-            ListenerState { node: runtime.node(), waiting: VecDeque::new(), acceptor: None, connecting: Vec::new() };
+        let state = ListenerState {
+            node: runtime.node(),
+            waiting: VecDeque::new(),
+            acceptor: None,
+            connecting: Vec::new(),
+        };
         network.listeners.insert(address, state);
         drop(network);
-        Ok(SimListener { world, node: runtime.node(), address })
+        Ok(SimListener {
+            world,
+            node: runtime.node(),
+            address,
+        })
     }
 
     pub(in crate::platform) async fn accept(&self) -> io::Result<SimDetached> {
         let (number, connecting) = poll_fn(|context| {
             let mut network = self.world.network.borrow_mut();
-            let Some(listener) = network.listeners.get_mut(&self.address) else { return Poll::Pending };
+            let Some(listener) = network.listeners.get_mut(&self.address) else {
+                return Poll::Pending;
+            };
             match listener.waiting.pop_front() {
                 Some(number) => Poll::Ready((number, std::mem::take(&mut listener.connecting))),
                 None => {
@@ -256,7 +287,11 @@ impl SimListener {
         .await;
         connecting.into_iter().for_each(Waker::wake);
         self.world.random.trace("accept", &[number]);
-        Ok(SimDetached { world: self.world.id, number, attached: false })
+        Ok(SimDetached {
+            world: self.world.id,
+            number,
+            attached: false,
+        })
     }
 
     pub(in crate::platform) fn local_address(&self) -> SocketAddr {
@@ -269,7 +304,9 @@ impl Drop for SimListener {
         let removed = {
             let mut network = self.world.network.borrow_mut();
             match network.listeners.get(&self.address) {
-                Some(listener) if listener.node == self.node => network.listeners.remove(&self.address),
+                Some(listener) if listener.node == self.node => {
+                    network.listeners.remove(&self.address)
+                }
                 _ => None,
             }
         };
@@ -293,7 +330,11 @@ impl SimDetached {
     pub(in crate::platform) fn peer_address(&self) -> io::Result<SocketAddr> {
         let world = self.world().ok_or(io::ErrorKind::NotConnected)?;
         let network = world.network.borrow();
-        network.connections.get(&self.number).map(|c| c.ends[0].address).ok_or(io::ErrorKind::NotConnected.into())
+        network
+            .connections
+            .get(&self.number)
+            .map(|c| c.ends[0].address)
+            .ok_or(io::ErrorKind::NotConnected.into())
     }
 
     fn world(&self) -> Option<Rc<World>> {
@@ -330,9 +371,14 @@ impl Drop for StreamEnd {
 }
 
 impl SimStream {
-    pub(in crate::platform) async fn connect(runtime: &SimRuntime, address: SocketAddr) -> io::Result<Self> {
+    pub(in crate::platform) async fn connect(
+        runtime: &SimRuntime,
+        address: SocketAddr,
+    ) -> io::Result<Self> {
         let world = runtime.world().clone();
-        let delay = world.random.duration(world.network.borrow().options.delay_max);
+        let delay = world
+            .random
+            .duration(world.network.borrow().options.delay_max);
         runtime.sleep(delay).await;
         let number = poll_fn(|context| {
             let mut network = world.network.borrow_mut();
@@ -348,28 +394,61 @@ impl SimStream {
             listener.waiting.push_back(number);
             let acceptor = listener.acceptor.take();
             let here = SocketAddr::new(address.ip(), 40_000 + (number % 20_000) as u16);
-            let end = |node, address| End { node, address, incoming: Pipe::default(), closed: false, dropped: false };
+            let end = |node, address| End {
+                node,
+                address,
+                incoming: Pipe::default(),
+                closed: false,
+                dropped: false,
+            };
             let ends = [end(runtime.node(), here), end(listener.node, address)];
-            network.connections.insert(number, Connection { ends, reset: false, silent: false });
+            network.connections.insert(
+                number,
+                Connection {
+                    ends,
+                    reset: false,
+                    silent: false,
+                },
+            );
             drop(network);
             acceptor.into_iter().for_each(Waker::wake);
             Poll::Ready(Ok(number))
         })
         .await?;
-        world.random.trace("connect", &[runtime.node().number(), number]);
-        Ok(SimStream { end: Rc::new(StreamEnd { world, number, side: 0 }) })
+        world
+            .random
+            .trace("connect", &[runtime.node().number(), number]);
+        Ok(SimStream {
+            end: Rc::new(StreamEnd {
+                world,
+                number,
+                side: 0,
+            }),
+        })
     }
 
     pub(in crate::platform) fn attach(runtime: &SimRuntime, mut detached: SimDetached) -> Self {
         detached.attached = true;
         let world = runtime.world().clone();
-        SimStream { end: Rc::new(StreamEnd { world, number: detached.number, side: 1 }) }
+        SimStream {
+            end: Rc::new(StreamEnd {
+                world,
+                number: detached.number,
+                side: 1,
+            }),
+        }
     }
 
     pub(in crate::platform) fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         let network = self.end.world.network.borrow();
-        let connection = network.connections.get(&self.end.number).ok_or(io::ErrorKind::NotConnected)?;
-        Ok((connection.ends[self.end.side].address, connection.ends[1 - self.end.side].address))
+        let connection = network
+            .connections
+            .get(&self.end.number)
+            .ok_or(io::ErrorKind::NotConnected)?;
+        Ok((
+            connection.ends[self.end.side].address,
+            connection.ends[1 - self.end.side].address,
+        ))
     }
 
     pub(in crate::platform) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -434,7 +513,12 @@ impl SimStream {
         let world = &self.end.world;
         let now = world.executor.now();
         let mut network = world.network.borrow_mut();
-        let Network { options, connections, stalled_until, .. } = &mut *network;
+        let Network {
+            options,
+            connections,
+            stalled_until,
+            ..
+        } = &mut *network;
         let Some(connection) = connections.get_mut(&self.end.number) else {
             return Poll::Ready(Err(reset_error()));
         };
@@ -449,7 +533,11 @@ impl SimStream {
         if connection.ends[1 - self.end.side].closed && !connection.silent {
             // The first bytes after the other end left are taken; its answer to them is a reset.
             let noticed = world.random.chance(0.5);
-            return Poll::Ready(if noticed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(rest.len()) });
+            return Poll::Ready(if noticed {
+                Err(io::ErrorKind::BrokenPipe.into())
+            } else {
+                Ok(rest.len())
+            });
         }
         if world.random.chance(options.reset) {
             drop(network);
@@ -486,11 +574,16 @@ impl SimStream {
         let reader = pipe.reader.take();
         drop(network);
         reader.into_iter().for_each(Waker::wake);
-        world.random.trace("write", &[self.end.number, count as u64, arrival.as_nanos() as u64]);
+        world.random.trace(
+            "write",
+            &[self.end.number, count as u64, arrival.as_nanos() as u64],
+        );
         Poll::Ready(Ok(count))
     }
 
     pub(in crate::platform) fn shutdown(&self) {
-        self.end.world.close_end(self.end.number, self.end.side, false);
+        self.end
+            .world
+            .close_end(self.end.number, self.end.side, false);
     }
 }

@@ -11,7 +11,10 @@ pub(super) struct Random {
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Random { state: Cell::new(seed), trace: Cell::new(0xcbf2_9ce4_8422_2325) }
+        Random {
+            state: Cell::new(seed),
+            trace: Cell::new(0xcbf2_9ce4_8422_2325),
+        }
     }
 
     pub(super) fn next(&self) -> u64 {
@@ -23,12 +26,18 @@ impl Random {
     }
 
     pub(super) fn below(&self, below: u64) -> u64 {
-        if below == 0 { 0 } else { ((u128::from(self.next()) * u128::from(below)) >> 64) as u64 }
+        if below == 0 {
+            0
+        } else {
+            ((u128::from(self.next()) * u128::from(below)) >> 64) as u64
+        }
     }
 
     pub(super) fn chance(&self, probability: f64) -> bool {
         // No number is drawn for what cannot or must happen, so that switching a fault off disturbs little.
-        probability > 0.0 && (probability >= 1.0 || (self.next() >> 11) as f64 / (1u64 << 53) as f64 <= probability)
+        probability > 0.0
+            && (probability >= 1.0
+                || (self.next() >> 11) as f64 / (1u64 << 53) as f64 <= probability)
     }
 
     pub(super) fn duration(&self, longest: Duration) -> Duration {
@@ -38,7 +47,9 @@ impl Random {
     pub(super) fn trace(&self, event: &str, values: &[u64]) {
         let mut hash = self.trace.get();
         for word in event.bytes().map(u64::from).chain(values.iter().copied()) {
-            hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+            hash = (hash ^ word)
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(23);
         }
         self.trace.set(hash);
     }

@@ -17,7 +17,11 @@ async fn echo(runtime: Runtime, listener: Listener) {
             let (mut read, mut write) = stream.split();
             let mut buffer = [0; 4_096];
             while let Ok(count @ 1..) = read.read(&mut buffer).await {
-                if write.write_all(&[Bytes::copy_from_slice(&buffer[..count])]).await.is_err() {
+                if write
+                    .write_all(&[Bytes::copy_from_slice(&buffer[..count])])
+                    .await
+                    .is_err()
+                {
                     break;
                 }
             }
@@ -26,12 +30,20 @@ async fn echo(runtime: Runtime, listener: Listener) {
 }
 
 /// Sends `content` and reads as much back.
-async fn round_trip(runtime: Runtime, stream: Stream, content: Vec<u8>) -> std::io::Result<Vec<u8>> {
+async fn round_trip(
+    runtime: Runtime,
+    stream: Stream,
+    content: Vec<u8>,
+) -> std::io::Result<Vec<u8>> {
     let (mut read, mut write) = stream.split();
     let (expected, content) = (content.len(), Bytes::from(content));
     runtime.spawn(async move {
         for chunk in content.chunks(100_000) {
-            if write.write_all(&[Bytes::copy_from_slice(chunk)]).await.is_err() {
+            if write
+                .write_all(&[Bytes::copy_from_slice(chunk)])
+                .await
+                .is_err()
+            {
                 break;
             }
         }
@@ -50,10 +62,15 @@ async fn round_trip(runtime: Runtime, stream: Stream, content: Vec<u8>) -> std::
 /// Three clients against an echo server; the trace hash and the order in which the clients finished.
 fn run_once(seed: u64) -> (u64, Vec<u32>) {
     let simulation = Simulation::new(seed);
-    simulation.set_network(NetworkOptions { stall: 0.01, ..NetworkOptions::default() });
+    simulation.set_network(NetworkOptions {
+        stall: 0.01,
+        ..NetworkOptions::default()
+    });
     let (server, client) = (simulation.node("server"), simulation.node("client"));
     let runtime = server.runtime();
-    let listener = simulation.block_on(&server, async move { runtime.listen("127.0.0.1:0".parse().unwrap()).await });
+    let listener = simulation.block_on(&server, async move {
+        runtime.listen("127.0.0.1:0".parse().unwrap()).await
+    });
     let listener = listener.unwrap();
     let address = listener.local_address().unwrap();
     server.runtime().spawn(echo(server.runtime(), listener));
@@ -98,7 +115,10 @@ fn one_seed_gives_one_trace_and_others_give_others() {
     assert_eq!((first, &order), (again, &same_order));
     let others: Vec<_> = (8..24).map(run_once).collect();
     assert!(others.iter().all(|(hash, _)| *hash != first));
-    assert!(others.iter().any(|(_, other)| *other != order), "the seed does not reach the schedule");
+    assert!(
+        others.iter().any(|(_, other)| *other != order),
+        "the seed does not reach the schedule"
+    );
 }
 
 #[test]
@@ -109,7 +129,12 @@ fn time_passes_only_by_timers() {
     let (slept, wall) = simulation.block_on(&node, async move {
         let (before, wall) = (runtime.monotonic(), runtime.wall_clock_ms());
         runtime.sleep(Duration::from_secs(86_400)).await;
-        assert!(runtime.timeout(Duration::from_secs(1), std::future::pending::<()>()).await.is_err());
+        assert!(
+            runtime
+                .timeout(Duration::from_secs(1), std::future::pending::<()>())
+                .await
+                .is_err()
+        );
         (runtime.monotonic() - before, runtime.wall_clock_ms() - wall)
     });
     assert!(slept >= Duration::from_secs(86_401) && slept < Duration::from_secs(86_402));
@@ -140,8 +165,7 @@ fn a_yielding_task_lets_all_others_run_first() {
                 runtime.spawn(async move { *ran.borrow_mut() += 1 });
             }
             runtime.yield_now().await;
-            let count = *ran.borrow();
-            count
+            *ran.borrow()
         });
         assert_eq!(ran, 5, "SEED={seed}");
     }
@@ -177,10 +201,16 @@ fn peer_sees(end: impl FnOnce(&Simulation, &super::Node)) -> Option<std::io::Res
 #[test]
 fn a_killed_peer_resets_and_a_dark_one_says_nothing() {
     let killed = peer_sees(|simulation, server| simulation.kill(server));
-    assert_eq!(killed.unwrap().err().unwrap().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        killed.unwrap().err().unwrap().kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
     assert!(peer_sees(|simulation, server| simulation.power_off(server)).is_none());
     let broken = peer_sees(|simulation, server| simulation.reset_connections(server));
-    assert_eq!(broken.unwrap().err().unwrap().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        broken.unwrap().err().unwrap().kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
 }
 
 #[test]
@@ -213,15 +243,23 @@ fn a_killed_node_runs_no_more_and_frees_its_port() {
 
 #[test]
 fn network_faults_happen_and_are_counted() {
-    let options = NetworkOptions { reset: 0.02, half_open: 0.02, stall: 0.05, ..NetworkOptions::default() };
+    let options = NetworkOptions {
+        reset: 0.02,
+        half_open: 0.02,
+        stall: 0.05,
+        ..NetworkOptions::default()
+    };
     let mut counted = std::collections::BTreeMap::new();
     for seed in 0..40 {
         let simulation = Simulation::new(seed);
         simulation.set_network(options.clone());
         let (server, client) = (simulation.node("server"), simulation.node("client"));
         let runtime = server.runtime();
-        let listener =
-            simulation.block_on(&server, async move { runtime.listen("127.0.0.1:0".parse().unwrap()).await }).unwrap();
+        let listener = simulation
+            .block_on(&server, async move {
+                runtime.listen("127.0.0.1:0".parse().unwrap()).await
+            })
+            .unwrap();
         let address = listener.local_address().unwrap();
         server.runtime().spawn(echo(server.runtime(), listener));
         let runtime = client.runtime();
@@ -238,25 +276,38 @@ fn network_faults_happen_and_are_counted() {
         }
     }
     for kind in ["net_reset", "net_half_open", "net_stall"] {
-        assert!(counted.get(kind).is_some_and(|count| *count > 0), "{kind} never happened: {counted:?}");
+        assert!(
+            counted.get(kind).is_some_and(|count| *count > 0),
+            "{kind} never happened: {counted:?}"
+        );
     }
 }
 
 #[test]
 fn a_full_backlog_makes_connecting_wait() {
     let simulation = Simulation::new(4);
-    simulation.set_network(NetworkOptions { backlog: 1, ..NetworkOptions::default() });
+    simulation.set_network(NetworkOptions {
+        backlog: 1,
+        ..NetworkOptions::default()
+    });
     let node = simulation.node("node");
     let runtime = node.runtime();
     simulation.block_on(&node, async move {
-        let listener = runtime.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = runtime
+            .listen("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
         let address = listener.local_address().unwrap();
         let _first = runtime.connect(address).await.unwrap();
-        let second = runtime.timeout(Duration::from_secs(5), runtime.connect(address)).await;
+        let second = runtime
+            .timeout(Duration::from_secs(5), runtime.connect(address))
+            .await;
         assert!(second.is_err());
         let detached = listener.accept().await.unwrap();
         assert!(detached.peer_address().is_ok());
-        let third = runtime.timeout(Duration::from_secs(5), runtime.connect(address)).await;
+        let third = runtime
+            .timeout(Duration::from_secs(5), runtime.connect(address))
+            .await;
         assert!(third.is_ok());
     });
 }

@@ -34,7 +34,13 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         receiver_gone: false,
         receiver: None,
     }));
-    (Sender { shared: shared.clone(), space: Semaphore::new(capacity.max(1)) }, Receiver { shared })
+    (
+        Sender {
+            shared: shared.clone(),
+            space: Semaphore::new(capacity.max(1)),
+        },
+        Receiver { shared },
+    )
 }
 
 impl<T> Sender<T> {
@@ -72,7 +78,10 @@ impl<T> Sender<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.borrow_mut().senders += 1;
-        Sender { shared: self.shared.clone(), space: self.space.clone() }
+        Sender {
+            shared: self.shared.clone(),
+            space: self.space.clone(),
+        }
     }
 }
 
@@ -81,7 +90,11 @@ impl<T> Drop for Sender<T> {
         let waker = {
             let mut shared = self.shared.borrow_mut();
             shared.senders -= 1;
-            if shared.senders == 0 { shared.receiver.take() } else { None }
+            if shared.senders == 0 {
+                shared.receiver.take()
+            } else {
+                None
+            }
         };
         if let Some(waker) = waker {
             waker.wake();

@@ -20,24 +20,36 @@ pub struct MutexGuard<T> {
 
 impl<T> Clone for Mutex<T> {
     fn clone(&self) -> Self {
-        Mutex { semaphore: self.semaphore.clone(), value: self.value.clone() }
+        Mutex {
+            semaphore: self.semaphore.clone(),
+            value: self.value.clone(),
+        }
     }
 }
 
 impl<T> Mutex<T> {
     /// Unlocked.
     pub fn new(value: T) -> Self {
-        Mutex { semaphore: Semaphore::new(1), value: Rc::new(UnsafeCell::new(value)) }
+        Mutex {
+            semaphore: Semaphore::new(1),
+            value: Rc::new(UnsafeCell::new(value)),
+        }
     }
 
     /// Waits for its turn.
     pub async fn lock(&self) -> MutexGuard<T> {
-        MutexGuard { _permit: self.semaphore.acquire(1).await, value: self.value.clone() }
+        MutexGuard {
+            _permit: self.semaphore.acquire(1).await,
+            value: self.value.clone(),
+        }
     }
 
     /// The value if nobody has it or waits for it.
     pub fn try_lock(&self) -> Option<MutexGuard<T>> {
-        Some(MutexGuard { _permit: self.semaphore.try_acquire(1)?, value: self.value.clone() })
+        Some(MutexGuard {
+            _permit: self.semaphore.try_acquire(1)?,
+            value: self.value.clone(),
+        })
     }
 }
 

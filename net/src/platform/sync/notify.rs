@@ -47,7 +47,11 @@ impl Notify {
         if !done {
             state.waiting.insert(ticket, None);
         }
-        Notified { notify: self, ticket, done }
+        Notified {
+            notify: self,
+            ticket,
+            done,
+        }
     }
 
     /// Wakes everybody who waits now. Stores nothing.

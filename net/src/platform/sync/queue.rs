@@ -39,7 +39,12 @@ pub fn bounded<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         receiver: RemoteWaker::default(),
         waiting: SegQueue::new(),
     });
-    (Sender { shared: shared.clone() }, Receiver { shared })
+    (
+        Sender {
+            shared: shared.clone(),
+        },
+        Receiver { shared },
+    )
 }
 
 impl<T> Sender<T> {
@@ -61,7 +66,9 @@ impl<T> Sender<T> {
                 if self.is_closed() {
                     return Poll::Ready(Err(Closed));
                 }
-                let item = unsent.take().expect("a send is not polled after it is done");
+                let item = unsent
+                    .take()
+                    .expect("a send is not polled after it is done");
                 match self.try_send(item) {
                     Ok(()) => return Poll::Ready(Ok(())),
                     Err(item) => unsent = Some(item),
@@ -85,7 +92,9 @@ impl<T> Sender<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.senders.fetch_add(1, Ordering::Relaxed);
-        Sender { shared: self.shared.clone() }
+        Sender {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -151,7 +160,9 @@ impl<T> Shared<T> {
     fn wake_senders(&self) {
         fence(Ordering::SeqCst);
         for _ in 0..self.waiting.len() {
-            let Some(waker) = self.waiting.pop() else { break };
+            let Some(waker) = self.waiting.pop() else {
+                break;
+            };
             waker.wake();
         }
     }

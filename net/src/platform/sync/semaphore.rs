@@ -41,18 +41,29 @@ pub struct Acquire {
 impl Semaphore {
     /// `capacity` permits, all free.
     pub fn new(capacity: usize) -> Self {
-        Semaphore { shared: Rc::new(Shared { capacity, available: Cell::new(capacity), waiting: RefCell::default() }) }
+        Semaphore {
+            shared: Rc::new(Shared {
+                capacity,
+                available: Cell::new(capacity),
+                waiting: RefCell::default(),
+            }),
+        }
     }
 
     /// Waits for `count` permits, or for all of them if `count` exceeds the capacity: one large request always fits.
     pub fn acquire(&self, count: usize) -> Acquire {
-        Acquire { shared: self.shared.clone(), count: count.min(self.shared.capacity), ticket: None }
+        Acquire {
+            shared: self.shared.clone(),
+            count: count.min(self.shared.capacity),
+            ticket: None,
+        }
     }
 
     /// Takes `count` permits (at most the capacity) if they are free and nobody waits.
     pub fn try_acquire(&self, count: usize) -> Option<Permit> {
         let count = count.min(self.shared.capacity);
-        let free = self.shared.waiting.borrow().tasks.is_empty() && self.shared.available.get() >= count;
+        let free =
+            self.shared.waiting.borrow().tasks.is_empty() && self.shared.available.get() >= count;
         free.then(|| self.shared.take(count))
     }
 
@@ -84,7 +95,10 @@ impl Permit {
     pub fn split(&mut self, count: usize) -> Permit {
         let count = count.min(self.count);
         self.count -= count;
-        Permit { shared: self.shared.clone(), count }
+        Permit {
+            shared: self.shared.clone(),
+            count,
+        }
     }
 }
 
@@ -97,7 +111,10 @@ impl Drop for Permit {
 impl Shared {
     fn take(self: &Rc<Self>, count: usize) -> Permit {
         self.available.set(self.available.get() - count);
-        Permit { shared: self.clone(), count }
+        Permit {
+            shared: self.clone(),
+            count,
+        }
     }
 
     fn give_back(&self, count: usize) {
@@ -109,7 +126,12 @@ impl Shared {
     fn wake_first(&self) {
         let waker = {
             let waiting = self.waiting.borrow();
-            waiting.tasks.values().next().filter(|(count, _)| *count <= self.available.get()).map(|(_, w)| w.clone())
+            waiting
+                .tasks
+                .values()
+                .next()
+                .filter(|(count, _)| *count <= self.available.get())
+                .map(|(_, w)| w.clone())
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -140,7 +162,9 @@ impl Future for Acquire {
             waiting.next_ticket
         });
         self.ticket = Some(ticket);
-        waiting.tasks.insert(ticket, (self.count, context.waker().clone()));
+        waiting
+            .tasks
+            .insert(ticket, (self.count, context.waker().clone()));
         Poll::Pending
     }
 }

@@ -53,7 +53,9 @@ fn a_remote_oneshot_delivers_or_closes() {
     let (sender, receiver) = remote_oneshot::channel();
     let mut receiver = pin!(receiver);
     assert!(poll(receiver.as_mut(), &count).is_pending());
-    std::thread::spawn(move || sender.send(3).unwrap()).join().unwrap();
+    std::thread::spawn(move || sender.send(3).unwrap())
+        .join()
+        .unwrap();
     assert_eq!(woken(&count), 1);
     assert_eq!(poll(receiver.as_mut(), &count), Poll::Ready(Ok(3)));
 
@@ -93,7 +95,9 @@ fn a_large_request_is_not_overtaken() {
     }
     drop(small);
     assert_eq!(woken(&count), 1);
-    let Poll::Ready(mut permit) = poll(large.as_mut(), &count) else { panic!("not given") };
+    let Poll::Ready(mut permit) = poll(large.as_mut(), &count) else {
+        panic!("not given")
+    };
     assert_eq!((permit.count(), budget.available()), (10, 0));
     permit.shrink_to(3);
     assert_eq!(budget.available(), 7);
@@ -126,7 +130,9 @@ fn a_mutex_lets_one_in() {
     assert!(poll(waiting.as_mut(), &count).is_pending());
     *guard += 1;
     drop(guard);
-    let Poll::Ready(guard) = poll(waiting.as_mut(), &count) else { panic!("not given") };
+    let Poll::Ready(guard) = poll(waiting.as_mut(), &count) else {
+        panic!("not given")
+    };
     assert_eq!(*guard, 2);
 }
 
