@@ -9,6 +9,7 @@ pub mod metrics_http;
 pub mod node;
 pub mod node_thread;
 pub mod partition;
+pub mod planted;
 pub mod platform;
 pub mod preflight;
 pub mod shard;

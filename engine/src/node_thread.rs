@@ -172,7 +172,7 @@ fn settings(config: BrokerConfig, may_pin: bool) -> Result<NodeSettings, String>
         connections_max: positive(config.max_connections()),
         connections_per_peer_max: positive(config.max_connections_per_ip()),
         detect_stalls: true,
-        storage: StorageSettings::default(),
+        storage: StorageSettings::from_broker(&config),
         broker: Arc::new(config),
     })
 }

@@ -2,20 +2,46 @@
 //!
 //! Decisions are plain structs ([`PartitionLog`] and its parts); the edges that move bytes call them.
 
+pub(crate) mod admission;
 pub mod append;
 pub mod batch;
 pub mod cache;
+pub mod checkpoint;
+pub mod checkpoint_body;
+pub(crate) mod checkpointer;
 pub mod config;
+pub(crate) mod direct_run;
+pub(crate) mod directories;
 pub mod error;
+pub mod import;
+pub mod index;
+pub mod journal;
+pub mod kafka_files;
 pub mod leader_epochs;
+pub(crate) mod offset_query;
 pub mod offsets;
 pub mod partition_checkpoint;
 pub mod partition_log;
 pub mod producer_state;
 pub mod quarantine;
 pub mod read;
+pub mod recovery;
+pub mod recovery_report;
+pub(crate) mod recovery_state;
+pub(crate) mod recovery_writer;
+pub mod retention;
+pub(crate) mod sealing;
 pub mod segment;
+pub(crate) mod segment_files;
+pub(crate) mod segment_indexes;
+pub mod segment_scanner;
+pub mod storage;
+pub(crate) mod storage_read;
+pub(crate) mod storage_shard;
+pub(crate) mod timestamp_search;
 pub mod transactions;
+pub mod watch;
+pub(crate) mod write_behind;
 
 pub use append::{
     AppendOrigin, AppendRequest, Appended, Applied, Placement, PlanOutcome, PlannedAppend, ReplayedBatch,
@@ -24,6 +50,7 @@ pub use batch::StoredBatch;
 pub use cache::TailCache;
 pub use config::LogConfig;
 pub use error::{AppendError, FormatError, ReadError};
+pub use journal::format::Generation;
 pub use leader_epochs::LeaderEpochs;
 pub use offsets::LogOffsets;
 pub use partition_checkpoint::PartitionCheckpoint;
@@ -31,12 +58,9 @@ pub use partition_log::PartitionLog;
 pub use producer_state::{ProducerCount, ProducerEntry, ProducerState};
 pub use quarantine::{Quarantine, QuarantinedRange};
 pub use read::{FoundOffset, Isolation, OffsetQuery, ReadPlan, ReadRequest, ReadResult, ReadSource};
+pub use recovery::{KnownPartition, KnownPartitions, Recovered, RecoveredPartition, recover};
+pub use recovery_report::RecoveryReport;
 pub use segment::{SegmentInfo, SegmentList};
+pub use storage::{PendingAppend, StoppedPartition, StoppedShard, Storage, StorageError, StorageMetrics, StorageSettings};
 pub use transactions::{AbortedTransaction, AbortedTransactions, TransactionMarker};
-pub mod index;
-pub mod kafka_files;
-pub mod import;
-pub mod retention;
-pub mod segment_scanner;
-mod standin;
-pub use standin::*;
+pub use watch::Watch;

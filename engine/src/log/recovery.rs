@@ -1,0 +1,301 @@
+//! Brings a data directory back after a stop of any kind (DESIGN §5.5). Runs once per start, on one executor, before
+//! any shard exists.
+//!
+//! Order: the newest good checkpoints, the journals behind them in two passes (C4), all segment writes flushed, then
+//! the recovered state as a new generation into both start checkpoints, one after the other (C6). Only then may a
+//! journal be written again. Invariant: cut anywhere, the next start finds either the old generation whole or the new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use net::platform::Runtime;
+use tuning::TopicConfig;
+
+use super::checkpoint::{
+    CheckpointCopy, CheckpointFile, CheckpointHeader, FoundCheckpoint, checkpoint_path, read_checkpoint,
+};
+use super::checkpoint_body::{decode_body, encode_body};
+use super::checkpointer::{force_device_flush, open_flush_file};
+use super::directories;
+use super::journal::files::{JournalFile, TIDELOG_DIRECTORY, journal_path, parse_journal_name};
+use super::journal::format::Generation;
+use super::journal::group::ChainEnd;
+use super::kafka_files::CLEAN_SHUTDOWN;
+use super::partition_checkpoint::PartitionCheckpoint;
+use super::recovery_report::RecoveryReport;
+use super::recovery_state::RecoveryState;
+use super::storage::{StorageError, StorageSettings};
+use crate::platform::{Disk, OpenMode};
+use crate::types::{PartitionId, ShardId, TopicId};
+
+/// A partition that the metadata knows.
+#[derive(Debug, Clone)]
+pub struct KnownPartition {
+    /// Its directory's name.
+    pub directory: String,
+    /// Its topic's settings.
+    pub config: Arc<TopicConfig>,
+}
+
+/// What the metadata knows when storage starts.
+#[derive(Debug, Clone, Default)]
+pub struct KnownPartitions {
+    /// The partitions that exist.
+    pub partitions: BTreeMap<PartitionId, KnownPartition>,
+    /// Topics that were deleted.
+    pub removed: BTreeSet<TopicId>,
+}
+
+/// A partition brought back; may go to any shard.
+#[derive(Debug, Clone)]
+pub struct RecoveredPartition {
+    pub(crate) checkpoint: PartitionCheckpoint,
+}
+
+impl RecoveredPartition {
+    /// Which partition.
+    pub fn id(&self) -> PartitionId {
+        self.checkpoint.id
+    }
+
+    /// Bytes of its segments.
+    pub fn bytes(&self) -> u64 {
+        self.checkpoint.segments.iter().map(|segment| u64::from(segment.size)).sum()
+    }
+
+    /// Everything that is known of it.
+    pub fn state(&self) -> &PartitionCheckpoint {
+        &self.checkpoint
+    }
+}
+
+/// The recovered node.
+#[derive(Debug)]
+pub struct Recovered {
+    /// What every journal of this start carries.
+    pub generation: Generation,
+    /// The partitions that the metadata knows.
+    pub partitions: Vec<RecoveredPartition>,
+    /// What was found.
+    pub report: RecoveryReport,
+}
+
+/// What the checkpoints say: where replay begins.
+struct Base {
+    generation: Option<Generation>,
+    partitions: BTreeMap<PartitionId, PartitionCheckpoint>,
+    cuts: BTreeMap<ShardId, ChainEnd>,
+    /// Which shard's checkpoint a partition stands in.
+    owners: BTreeMap<PartitionId, ShardId>,
+    /// The start checkpoint that is to be overwritten first.
+    first_copy: CheckpointCopy,
+    sequence: u64,
+}
+
+/// Replays all journals found, writes what they name into segments, and begins a new generation.
+pub async fn recover(
+    runtime: &Runtime,
+    disk: &Disk,
+    settings: &StorageSettings,
+    known: &KnownPartitions,
+) -> Result<Recovered, StorageError> {
+    let mut report = RecoveryReport::default();
+    prepare_directory(disk, &mut report).await.map_err(StorageError::during("preparing the data directory"))?;
+    let mut journals = open_journals(disk).await.map_err(StorageError::during("opening the journals"))?;
+    let base = read_base(disk, &journals, &mut report).await?;
+    let mut state = RecoveryState::new(disk, runtime.wall_clock_ms(), known, base.partitions, base.owners);
+    if let Some(generation) = base.generation {
+        for (shard, files) in &mut journals {
+            let cut = base.cuts.get(shard).copied().unwrap_or(CHAIN_START);
+            state
+                .replay_journal(generation, *shard, files, cut, &mut report)
+                .await
+                .map_err(StorageError::during(format!("replaying the journal of shard {shard}")))?;
+        }
+    }
+    let kept = state.finish(runtime, &mut report).await.map_err(StorageError::during("writing recovered segments"))?;
+    if settings.flushes() {
+        let path = format!("{TIDELOG_DIRECTORY}/flush-start");
+        let flush_file = open_flush_file(disk, &path).await.map_err(StorageError::during("opening the flush file"))?;
+        force_device_flush(disk, &flush_file).await.map_err(StorageError::during("flushing recovered segments"))?;
+    }
+    let generation = Generation {
+        number: base.generation.map_or(1, |old| old.number + 1),
+        secret: new_secret(runtime),
+    };
+    let header = CheckpointHeader { generation, shard: None, sequence: base.sequence + 1, cut: CHAIN_START };
+    let all: Vec<PartitionCheckpoint> = kept.values().cloned().collect();
+    write_start_checkpoints(disk, &header, &encode_body(&all), base.first_copy)
+        .await
+        .map_err(StorageError::during("writing the start checkpoints"))?;
+    state.set_journals_aside(generation.number, &mut report).await.map_err(StorageError::during("setting damaged journals aside"))?;
+    let partitions = kept
+        .into_values()
+        .filter(|checkpoint| known.partitions.contains_key(&checkpoint.id))
+        .map(|checkpoint| RecoveredPartition { checkpoint })
+        .collect();
+    Ok(Recovered { generation, partitions, report })
+}
+
+/// The chain before its first group.
+const CHAIN_START: ChainEnd = ChainEnd { group_number: 0, checksum: 0, file_number: 0, position: 0 };
+
+fn new_secret(runtime: &Runtime) -> [u8; 16] {
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&runtime.random_u64().to_le_bytes());
+    secret[8..].copy_from_slice(&runtime.random_u64().to_le_bytes());
+    secret
+}
+
+async fn prepare_directory(disk: &Disk, report: &mut RecoveryReport) -> std::io::Result<()> {
+    if disk.exists(CLEAN_SHUTDOWN).await? {
+        report.clean = true;
+        // Gone for good before anything is written (C12b).
+        disk.remove_file(CLEAN_SHUTDOWN).await?;
+        disk.sync_directory("").await?;
+    }
+    disk.create_directory(TIDELOG_DIRECTORY).await?;
+    disk.sync_directory("").await
+}
+
+/// All journal files, each locked before it is read (C5).
+async fn open_journals(disk: &Disk) -> std::io::Result<BTreeMap<ShardId, Vec<JournalFile>>> {
+    let mut journals: BTreeMap<ShardId, Vec<JournalFile>> = BTreeMap::new();
+    for entry in disk.list(TIDELOG_DIRECTORY).await? {
+        let Some((shard, number)) = parse_journal_name(&entry.name) else { continue };
+        let file = disk.open(&journal_path(shard, number), OpenMode::Write).await?;
+        let bytes = file.length().await?;
+        journals.entry(shard).or_default().push(JournalFile { number, bytes, file });
+    }
+    Ok(journals)
+}
+
+async fn read_base(
+    disk: &Disk,
+    journals: &BTreeMap<ShardId, Vec<JournalFile>>,
+    report: &mut RecoveryReport,
+) -> Result<Base, StorageError> {
+    let a = read_reported(disk, None, CheckpointCopy::A, report).await;
+    let b = read_reported(disk, None, CheckpointCopy::B, report).await;
+    let damaged = a.is_err() || b.is_err();
+    let (a, b) = (a.unwrap_or(None), b.unwrap_or(None));
+    let generation_of = |found: &Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>| found.as_ref().map(|(header, _)| header.generation.number);
+    // The copy that is older, or not whole, is overwritten first.
+    let first_copy = if generation_of(&a) <= generation_of(&b) { CheckpointCopy::A } else { CheckpointCopy::B };
+    let newest = if generation_of(&a) >= generation_of(&b) { a } else { b };
+    let Some((start, partitions)) = newest else {
+        if damaged || !journals.is_empty() {
+            let problem = "neither start checkpoint can be read, and there are journals: nothing says what they continue";
+            return Err(StorageError::Damaged(problem.to_owned()));
+        }
+        report.fresh = true;
+        return Ok(Base {
+            generation: None,
+            partitions: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            first_copy,
+            sequence: 0,
+        });
+    };
+    let mut base = Base {
+        generation: Some(start.generation),
+        partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
+        cuts: BTreeMap::new(),
+        owners: BTreeMap::new(),
+        first_copy,
+        sequence: start.sequence,
+    };
+    for shard in journals.keys() {
+        let Some((header, partitions)) = newest_of_shard(disk, *shard, start.generation, report).await else { continue };
+        base.cuts.insert(*shard, header.cut);
+        for partition in partitions {
+            base.owners.insert(partition.id, *shard);
+            base.partitions.insert(partition.id, partition);
+        }
+    }
+    Ok(base)
+}
+
+async fn newest_of_shard(
+    disk: &Disk,
+    shard: ShardId,
+    generation: Generation,
+    report: &mut RecoveryReport,
+) -> Option<(CheckpointHeader, Vec<PartitionCheckpoint>)> {
+    let mut newest: Option<(CheckpointHeader, Vec<PartitionCheckpoint>)> = None;
+    for copy in [CheckpointCopy::A, CheckpointCopy::B] {
+        let found = read_reported(disk, Some(shard), copy, report).await.unwrap_or(None);
+        let Some((header, partitions)) = found.filter(|(header, _)| header.generation == generation) else { continue };
+        if newest.as_ref().is_none_or(|(newest, _)| newest.sequence < header.sequence) {
+            newest = Some((header, partitions));
+        }
+    }
+    newest
+}
+
+/// A checkpoint, `None` if it was never written, or an error if it is damaged, which is reported.
+async fn read_reported(
+    disk: &Disk,
+    shard: Option<ShardId>,
+    copy: CheckpointCopy,
+    report: &mut RecoveryReport,
+) -> Result<Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>, ()> {
+    let path = checkpoint_path(shard, copy);
+    let problem = match read_checkpoint(disk, &path).await {
+        FoundCheckpoint::Missing => return Ok(None),
+        FoundCheckpoint::Good(header, _) if header.shard != shard => "it belongs to another shard".to_owned(),
+        FoundCheckpoint::Good(header, body) => match decode_body(&body) {
+            Ok(partitions) => return Ok(Some((header, partitions))),
+            Err(problem) => problem,
+        },
+        FoundCheckpoint::Damaged(problem) => problem,
+    };
+    report.damage.push(format!("{path}: {problem}"));
+    Err(())
+}
+
+async fn write_start_checkpoints(
+    disk: &Disk,
+    header: &CheckpointHeader,
+    body: &[u8],
+    first: CheckpointCopy,
+) -> std::io::Result<()> {
+    for copy in [first, first.other()] {
+        let mut file = CheckpointFile::open(disk, &checkpoint_path(None, copy)).await?;
+        disk.sync_directory(TIDELOG_DIRECTORY).await?;
+        file.write(disk, header, body).await?;
+    }
+    Ok(())
+}
+
+/// Renames the directories of deleted topics, and removes what waits for removal.
+pub(crate) async fn remove_deleted(
+    runtime: &Runtime,
+    disk: &Disk,
+    known: &KnownPartitions,
+    report: &mut RecoveryReport,
+) -> std::io::Result<()> {
+    let directories: BTreeSet<&str> = known.partitions.values().map(|partition| partition.directory.as_str()).collect();
+    for entry in disk.list("").await? {
+        if !entry.is_directory || entry.name == TIDELOG_DIRECTORY {
+            continue;
+        }
+        if directories::is_for_deletion(&entry.name) {
+            directories::remove(disk, &entry.name).await;
+            continue;
+        }
+        if directories.contains(entry.name.as_str()) {
+            continue;
+        }
+        let owner = directories::owner_of(disk, &entry.name).await?;
+        if owner.is_some_and(|owner| known.removed.contains(&owner)) {
+            if let Some(gone) = directories::rename_for_deletion(runtime, disk, &entry.name).await? {
+                directories::remove(disk, &gone).await;
+            }
+        } else {
+            report.stray_directories.push(entry.name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! What a start found on the disk, for the operator and for the metrics. Plain values.
+
+use std::fmt;
+
+/// What a start found. Damage is named, one line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// There was nothing: a new data directory.
+    pub fresh: bool,
+    /// The last stop was clean.
+    pub clean: bool,
+    /// Journals replayed.
+    pub journals: usize,
+    /// Bytes of groups replayed.
+    pub bytes_replayed: u64,
+    /// Batches brought back.
+    pub batches_replayed: u64,
+    /// Groups that were cut off in the middle, unacknowledged, and are gone.
+    pub torn_groups: u64,
+    /// Groups that had been flushed and are no longer whole.
+    pub rotten_groups: u64,
+    /// Ranges of offsets that are kept and not served.
+    pub quarantined_ranges: u64,
+    /// Partitions whose end cannot be proved and that refuse appends.
+    pub unproved_partitions: u64,
+    /// One line for each thing that is not as it should be.
+    pub damage: Vec<String>,
+    /// Directories that belong to nobody known; left alone.
+    pub stray_directories: Vec<String>,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.fresh {
+            return write!(formatter, "new data directory");
+        }
+        write!(
+            formatter,
+            "{} batches brought back from {} journals ({} bytes), {} torn groups discarded",
+            self.batches_replayed, self.journals, self.bytes_replayed, self.torn_groups
+        )?;
+        if self.rotten_groups > 0 || self.quarantined_ranges > 0 {
+            write!(formatter, ", {} groups damaged, {} ranges quarantined", self.rotten_groups, self.quarantined_ranges)?;
+        }
+        if self.unproved_partitions > 0 {
+            write!(formatter, ", {} partitions refuse appends", self.unproved_partitions)?;
+        }
+        for line in &self.damage {
+            write!(formatter, "\n  damage: {line}")?;
+        }
+        for directory in &self.stray_directories {
+            write!(formatter, "\n  unknown directory, left alone: {directory}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Finishes a segment that takes no more batches: its exact length, its sidecar, Kafka's index files. On the shard's
+//! core, one task per segment.
+//!
+//! Invariant: nothing here is needed for correctness, so nothing here fails anything: ENOSPC on a sidecar never fails a
+//! roll (C12c), and what is missing is rebuilt.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use super::index::{SIDECAR_EXTENSION, SegmentIndex};
+use super::kafka_files::{encode_offset_index, encode_time_index, encode_transaction_index, kafka_indexes};
+use super::segment::{SegmentInfo, segment_file_name};
+use super::segment_indexes::{index_of, sidecar_path};
+use super::storage_shard::{Partition, Shard};
+use super::transactions::AbortedTransaction;
+use crate::types::{Offset, PartitionId};
+
+/// Finishes the segment in the background.
+pub(crate) fn start(shard: &Rc<Shard>, id: PartitionId, directory: Rc<str>, base: Offset) {
+    let task = shard.clone();
+    shard.tasks.set(shard.tasks.get() + 1);
+    shard.runtime.spawn(async move {
+        if let Err(error) = seal(&task, id, &directory, base).await {
+            tracing::warn!(directory = &*directory, segment = base.0, %error, "the files beside a segment were not written");
+        }
+        task.tasks.set(task.tasks.get() - 1);
+        task.written.notify_all();
+    });
+}
+
+/// Everything beside a segment whose bytes are all written, and its exact length.
+pub(crate) async fn seal(shard: &Shard, id: PartitionId, directory: &str, base: Offset) -> io::Result<()> {
+    let found = shard.with_partition(id, |partition| {
+        let segments = partition.log.segments().as_slice();
+        let index = segments.iter().position(|info| info.base_offset == base)?;
+        let next = segments.get(index + 1).map_or(partition.log.offsets().log_end(), |next| next.base_offset);
+        let aborted: Vec<AbortedTransaction> = partition.log.aborted().of_segment(base, next).copied().collect();
+        Some((segments[index], aborted))
+    });
+    let Some((info, aborted)) = found.flatten() else { return Ok(()) };
+    let file = shard.files.writable_or_new(&shard.disk, id, directory, base).await?;
+    file.truncate(u64::from(info.size)).await?;
+    shard.files.forget(id, base);
+    let index = index_of(shard, id, base).await?;
+    write_beside(shard, directory, &info, &index, &aborted).await
+}
+
+async fn write_beside(
+    shard: &Shard,
+    directory: &str,
+    info: &SegmentInfo,
+    index: &RefCell<SegmentIndex>,
+    aborted: &[AbortedTransaction],
+) -> io::Result<()> {
+    let base = info.base_offset;
+    let (sidecar, offsets, times) = {
+        let index = index.borrow();
+        let (offsets, times) = kafka_indexes(&index);
+        let sidecar = match &*index {
+            SegmentIndex::Building(builder) => Some(builder.encode()),
+            SegmentIndex::Loaded(_) => None,
+        };
+        (sidecar, offsets, times)
+    };
+    if let Some(sidecar) = sidecar {
+        shard.disk.write_small(&sidecar_path(directory, base), &sidecar).await?;
+    }
+    let path = |extension| format!("{directory}/{}", segment_file_name(base, extension));
+    shard.disk.write_small(&path("index"), &encode_offset_index(base, &offsets)).await?;
+    shard.disk.write_small(&path("timeindex"), &encode_time_index(base, &times)).await?;
+    if !aborted.is_empty() {
+        shard.disk.write_small(&path("txnindex"), &encode_transaction_index(aborted)).await?;
+    }
+    Ok(())
+}
+
+/// Unlinks segments that the log no longer has, in the background. Their log start is durable.
+pub(crate) fn remove_segments(shard: &Shard, partition: &Partition, removed: Vec<SegmentInfo>) {
+    let id = partition.log.id();
+    let directory = partition.directory.clone();
+    for segment in &removed {
+        shard.files.forget(id, segment.base_offset);
+        shard.indexes.forget(id, segment.base_offset);
+    }
+    let disk = shard.disk.clone();
+    shard.runtime.spawn(async move {
+        for segment in removed {
+            for extension in ["log", SIDECAR_EXTENSION, "index", "timeindex", "txnindex"] {
+                let path = format!("{directory}/{}", segment_file_name(segment.base_offset, extension));
+                if disk.exists(&path).await.unwrap_or(false)
+                    && let Err(error) = disk.remove_file(&path).await
+                {
+                    tracing::warn!(path, %error, "a deleted segment's file stays until the next start");
+                }
+            }
+        }
+    });
+}

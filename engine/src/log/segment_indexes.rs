@@ -1,0 +1,211 @@
+//! The index of each segment that is read: built along for the active one, loaded from its sidecar or rebuilt by a scan
+//! for the others. On the shard's core.
+//!
+//! Invariant: an index covers only bytes that are in the segment. A sidecar that does not match is rebuilt and is never
+//! by itself damage (C10).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use net::records::BatchHeader;
+
+use super::batch::{HEADER_BYTES, LENGTH_OVERHEAD, PREFIX_BYTES};
+use super::index::{IndexBuilder, LoadedIndex, RUN_INTERVAL_BYTES, SIDECAR_EXTENSION, SegmentIndex};
+use super::journal::replay::batch_crc_holds;
+use super::segment::{SegmentInfo, segment_file_name};
+use super::storage_shard::Shard;
+use crate::platform::File;
+use crate::types::{Offset, PartitionId};
+
+/// Indexes of closed segments kept in memory.
+const LOADED_MAX: usize = 64;
+/// A sidecar is smaller: one run of at least 32 KiB takes 40 bytes, a segment has at most 2 GiB.
+const SIDECAR_BYTES_MAX: usize = 64 << 20;
+/// A scan reads this much at once.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// Prefix and header of a batch that entered the segment while its index was not yet there.
+type Pushed = ([u8; PREFIX_BYTES], BatchHeader);
+
+/// The active segment's index.
+pub(crate) enum ActiveIndex {
+    /// Built along from the segment's first byte, or caught up by a scan.
+    Ready(Rc<RefCell<SegmentIndex>>),
+    /// Of a segment that was there before the start: covers what a scan will find up to `scan_end`, then these.
+    Behind { scan_end: u32, pushed: Vec<Pushed> },
+}
+
+/// Indexes of closed segments, a few of them.
+#[derive(Default)]
+pub(crate) struct LoadedIndexes {
+    loaded: RefCell<BTreeMap<(PartitionId, Offset), Rc<RefCell<SegmentIndex>>>>,
+}
+
+/// `<directory>/<base>.tidx`.
+pub(crate) fn sidecar_path(directory: &str, base: Offset) -> String {
+    format!("{directory}/{}", segment_file_name(base, SIDECAR_EXTENSION))
+}
+
+impl ActiveIndex {
+    pub(crate) fn of_new_segment(base: Offset, created_ms: i64) -> ActiveIndex {
+        let builder = IndexBuilder::new(base, created_ms, RUN_INTERVAL_BYTES);
+        ActiveIndex::Ready(Rc::new(RefCell::new(SegmentIndex::Building(builder))))
+    }
+
+    pub(crate) fn of_old_segment(scan_end: u32) -> ActiveIndex {
+        ActiveIndex::Behind { scan_end, pushed: Vec::new() }
+    }
+
+    /// The batch is in the segment.
+    pub(crate) fn push(&mut self, prefix: &[u8; PREFIX_BYTES], header: &BatchHeader) {
+        match self {
+            ActiveIndex::Ready(index) => {
+                if let SegmentIndex::Building(builder) = &mut *index.borrow_mut() {
+                    builder.push(prefix, header);
+                }
+            }
+            ActiveIndex::Behind { pushed, .. } => pushed.push((*prefix, *header)),
+        }
+    }
+}
+
+impl LoadedIndexes {
+    pub(crate) fn forget(&self, id: PartitionId, base: Offset) {
+        self.loaded.borrow_mut().remove(&(id, base));
+    }
+
+    pub(crate) fn forget_partition(&self, id: PartitionId) {
+        self.loaded.borrow_mut().retain(|(other, _), _| *other != id);
+    }
+
+    pub(crate) fn keep(&self, id: PartitionId, base: Offset, index: Rc<RefCell<SegmentIndex>>) {
+        let mut loaded = self.loaded.borrow_mut();
+        if loaded.len() >= LOADED_MAX {
+            loaded.pop_first();
+        }
+        loaded.insert((id, base), index);
+    }
+}
+
+enum Lookup {
+    Ready(Rc<RefCell<SegmentIndex>>),
+    Missing { directory: Rc<str>, info: SegmentInfo, scan_end: u32 },
+}
+
+fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
+    if let Some(index) = shard.indexes.loaded.borrow().get(&(id, base)) {
+        return Some(Lookup::Ready(index.clone()));
+    }
+    shard.with_partition(id, |partition| {
+        let info = *partition.log.segments().as_slice().iter().find(|info| info.base_offset == base)?;
+        let missing = |scan_end| Lookup::Missing { directory: partition.directory.clone(), info, scan_end };
+        Some(match &partition.index {
+            (active, ActiveIndex::Ready(index)) if *active == base => Lookup::Ready(index.clone()),
+            (active, ActiveIndex::Behind { scan_end, .. }) if *active == base => missing(*scan_end),
+            _ => missing(info.size),
+        })
+    })?
+}
+
+/// The index of a segment, made if need be.
+pub(crate) async fn index_of(shard: &Shard, id: PartitionId, base: Offset) -> io::Result<Rc<RefCell<SegmentIndex>>> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, "the segment is gone");
+    let (directory, info, scan_end) = match look_up(shard, id, base).ok_or_else(gone)? {
+        Lookup::Ready(index) => return Ok(index),
+        Lookup::Missing { directory, info, scan_end } => (directory, info, scan_end),
+    };
+    let builder = build(shard, id, &directory, &info, scan_end).await?;
+    let index = Rc::new(RefCell::new(SegmentIndex::Building(builder)));
+    let kept = shard.with_partition(id, |partition| {
+        let (active, state) = &mut partition.index;
+        if *active != base {
+            return None;
+        }
+        if let ActiveIndex::Ready(index) = state {
+            return Some(index.clone());
+        }
+        let before = std::mem::replace(state, ActiveIndex::Ready(index.clone()));
+        if let ActiveIndex::Behind { pushed, .. } = before {
+            for (prefix, header) in &pushed {
+                state.push(prefix, header);
+            }
+        }
+        Some(index.clone())
+    });
+    match kept.ok_or_else(gone)? {
+        Some(index) => Ok(index),
+        None => {
+            shard.indexes.keep(id, base, index.clone());
+            Ok(index)
+        }
+    }
+}
+
+/// An index of the segment's first `scan_end` bytes: from the sidecar as far as that goes, the rest by a scan.
+async fn build(shard: &Shard, id: PartitionId, directory: &str, info: &SegmentInfo, scan_end: u32) -> io::Result<IndexBuilder> {
+    let base = info.base_offset;
+    let mut builder = match load_sidecar(shard, directory, base, scan_end).await {
+        Some(loaded) => loaded.into_builder(),
+        None => IndexBuilder::new(base, info.created_ms, RUN_INTERVAL_BYTES),
+    };
+    let file = shard.files.readable(&shard.disk, id, directory, base).await?;
+    scan(&file, &mut builder, scan_end).await?;
+    Ok(builder)
+}
+
+async fn load_sidecar(shard: &Shard, directory: &str, base: Offset, scan_end: u32) -> Option<LoadedIndex> {
+    let path = sidecar_path(directory, base);
+    if !shard.disk.exists(&path).await.ok()? {
+        return None;
+    }
+    let bytes = shard.disk.read_small(&path, SIDECAR_BYTES_MAX).await.ok()?;
+    let loaded = LoadedIndex::open(Bytes::from(bytes)).ok()?;
+    let info = loaded.info();
+    (info.base_offset == base && info.size <= scan_end).then_some(loaded)
+}
+
+/// Adds the batches between what the builder covers and `scan_end`. Damage ends the scan: what is not covered is not
+/// served.
+pub(crate) async fn scan(file: &File, builder: &mut IndexBuilder, scan_end: u32) -> io::Result<()> {
+    let mut position = builder.info().size;
+    let mut wanted = SCAN_BYTES;
+    while position < scan_end {
+        let length = wanted.min((scan_end - position) as usize);
+        let bytes = file.read_at(u64::from(position), length).await?;
+        let (taken, need) = push_batches(builder, &bytes);
+        position += taken as u32;
+        if taken == 0 {
+            if need <= length || position as usize + need > scan_end as usize || bytes.len() < length {
+                tracing::error!(base = builder.info().base_offset.0, position, "a segment does not hold what its log says");
+                return Ok(());
+            }
+            wanted = need;
+        } else {
+            wanted = SCAN_BYTES;
+        }
+    }
+    Ok(())
+}
+
+/// Pushes the whole good batches at the start of `bytes`; returns their length and how much the next one needs.
+fn push_batches(builder: &mut IndexBuilder, bytes: &[u8]) -> (usize, usize) {
+    let mut position = 0;
+    loop {
+        let rest = &bytes[position..];
+        let Some(header) = BatchHeader::parse(rest) else { return (position, HEADER_BYTES) };
+        let size = match usize::try_from(header.batch_length) {
+            Ok(length) if length + LENGTH_OVERHEAD >= HEADER_BYTES => length + LENGTH_OVERHEAD,
+            _ => return (position, 0),
+        };
+        let Some(batch) = rest.get(..size) else { return (position, size) };
+        if !batch_crc_holds(batch) || header.base_offset < builder.next_offset().0 {
+            return (position, 0);
+        }
+        let prefix: &[u8; PREFIX_BYTES] = batch[..PREFIX_BYTES].try_into().expect("a batch is longer than its prefix");
+        builder.push(prefix, &header);
+        position += size;
+    }
+}

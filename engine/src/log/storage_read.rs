@@ -1,0 +1,180 @@
+//! Carries out planned reads: from the cache by reference, or from a segment by whole index runs, every batch's CRC and
+//! every run's header checksum verified before a byte leaves (DESIGN §5.3). On the shard's core.
+//!
+//! Invariant: damaged bytes are quarantined when they are seen and never served; what lies before and behind them is.
+
+use std::rc::Rc;
+
+use super::error::ReadError;
+use super::index::{Damage, SegmentIndex};
+use super::partition_checkpoint::QuarantinedRange;
+use super::read::{BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches};
+use super::segment_indexes::index_of;
+use super::storage_shard::Shard;
+use crate::types::{FilePosition, Offset};
+use bytes::Bytes;
+use net::records::BatchHeader;
+
+/// How often a read is planned again because of damage or of a segment that ended.
+const ATTEMPTS_MAX: usize = 16;
+
+enum Outcome {
+    Done(Bytes),
+    /// Look at the plan again: a range was quarantined meanwhile.
+    Replan,
+    /// Nothing at or above the offset in this segment.
+    NextSegment,
+}
+
+/// The bytes of a plan.
+pub(crate) async fn execute(shard: &Rc<Shard>, mut plan: ReadPlan) -> Result<ReadResult, ReadError> {
+    for _ in 0..ATTEMPTS_MAX {
+        match std::mem::replace(&mut plan.source, ReadSource::Empty) {
+            ReadSource::Empty => return Ok(result(plan, Vec::new(), 0)),
+            ReadSource::Cached { chain, bytes } => {
+                shard.count(|counters| counters.cache_hits += 1);
+                return Ok(result(plan, chain, bytes));
+            }
+            ReadSource::Segment { segment_base, .. } => {
+                shard.count(|counters| counters.cache_misses += 1);
+                match read_segment(shard, &plan, segment_base).await? {
+                    Outcome::Done(bytes) => {
+                        let length = bytes.len();
+                        return Ok(result(plan, vec![bytes], length));
+                    }
+                    Outcome::Replan => plan = plan_again(shard, &plan, plan.offset)?,
+                    Outcome::NextSegment => match plan.next_segment_base {
+                        Some(base) => plan = plan_again(shard, &plan, base)?,
+                        None => return Ok(result(plan, Vec::new(), 0)),
+                    },
+                }
+            }
+        }
+    }
+    Ok(result(plan, Vec::new(), 0))
+}
+
+fn result(plan: ReadPlan, chain: Vec<Bytes>, bytes: usize) -> ReadResult {
+    ReadResult {
+        chain: if bytes == 0 { Vec::new() } else { chain },
+        bytes,
+        high_watermark: plan.high_watermark,
+        last_stable_offset: plan.last_stable_offset,
+        log_start_offset: plan.log_start_offset,
+        aborted: plan.aborted,
+        diverging: plan.diverging,
+    }
+}
+
+fn plan_again(shard: &Shard, plan: &ReadPlan, offset: Offset) -> Result<ReadPlan, ReadError> {
+    let request = ReadRequest {
+        id: plan.id,
+        offset,
+        bytes_max: plan.bytes_max,
+        at_least_one: plan.at_least_one,
+        isolation: Isolation::ReadUncommitted,
+        current_leader_epoch: None,
+        last_fetched_epoch: None,
+    };
+    let cache = shard.cache.borrow();
+    let again = shard.with_partition(plan.id, |partition| partition.log.plan_read(&request, &cache));
+    let mut again = again.ok_or(ReadError::UnknownPartition)??;
+    // What the reader may see was decided by the first plan.
+    again.upper_bound = again.upper_bound.min(plan.upper_bound);
+    again.high_watermark = plan.high_watermark;
+    again.last_stable_offset = plan.last_stable_offset;
+    again.log_start_offset = plan.log_start_offset;
+    again.aborted.clone_from(&plan.aborted);
+    if let ReadSource::Cached { .. } = again.source {
+        let cached = cache.plan(plan.id, offset, again.upper_bound, plan.bytes_max, plan.at_least_one);
+        again.source = cached.map_or(ReadSource::Empty, |(chain, bytes)| ReadSource::Cached { chain, bytes });
+    }
+    Ok(again)
+}
+
+async fn read_segment(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> Result<Outcome, ReadError> {
+    let failed = |error: std::io::Error| ReadError::Storage(error.to_string());
+    let index = index_of(shard, plan.id, base).await.map_err(failed)?;
+    let directory = shard.with_partition(plan.id, |partition| partition.directory.clone());
+    let directory = directory.ok_or(ReadError::UnknownPartition)?;
+    let mut bytes_max = plan.bytes_max;
+    for _ in 0..ATTEMPTS_MAX {
+        let covered = index.borrow().covered();
+        let range = index.borrow().read_range(plan.offset, bytes_max, covered);
+        let Some((first, start, end)) = range else { return Ok(Outcome::NextSegment) };
+        let file = shard.files.readable(&shard.disk, plan.id, &directory, base).await.map_err(failed)?;
+        let length = (end.0 - start.0) as usize;
+        // A read error is damage of the range that was read, not of the partition.
+        let bytes = file.read_at(u64::from(start.0), length).await.map_err(failed)?;
+        let verified = match bytes.len() == length {
+            true => index.borrow().verify(first, &bytes),
+            false => index.borrow().verify(first, &bytes).and(Err(short(&index.borrow(), first, &bytes))),
+        };
+        if let Err(damage) = verified {
+            let range = damaged_offsets(&index.borrow(), first, start, &bytes, &damage);
+            quarantine(shard, plan, base, range, &damage);
+            return Ok(Outcome::Replan);
+        }
+        match cut_batches(&bytes, end == covered, plan.offset, plan.upper_bound, plan.bytes_max, plan.at_least_one) {
+            BatchCut::Found { start, end } if start < end => return Ok(Outcome::Done(bytes.slice(start..end))),
+            BatchCut::Exhausted => return Ok(Outcome::NextSegment),
+            BatchCut::Found { .. } => return Ok(Outcome::Done(Bytes::new())),
+            BatchCut::NeedMore { length } => bytes_max = bytes_max.max(length) * 2,
+            BatchCut::Damaged { .. } => return Err(ReadError::Storage("verified bytes are no batches".to_owned())),
+        }
+    }
+    Err(ReadError::Storage("a batch spans more than its index says".to_owned()))
+}
+
+/// The segment ends before its index does: the damage begins behind the last whole run.
+fn short(index: &SegmentIndex, first: usize, bytes: &Bytes) -> Damage {
+    let mut number = first;
+    let mut have = bytes.len() as u64;
+    while number + 1 < index.run_count() && have >= u64::from(index.run(number).length) {
+        have -= u64::from(index.run(number).length);
+        number += 1;
+    }
+    let run = index.run(number);
+    Damage { position: run.position, length: run.length, kind: super::index::DamageKind::Short }
+}
+
+/// Which offsets the damage costs: of one batch if its neighbours can be told, else of its run.
+fn damaged_offsets(index: &SegmentIndex, first: usize, start: FilePosition, bytes: &[u8], damage: &Damage) -> QuarantinedRange {
+    let number = index.run_of_position(damage.position).unwrap_or(first);
+    let run = index.run(number);
+    let run_range = QuarantinedRange { first: run.base_offset, last: Offset(index.run_next_offset(number).0 - 1) };
+    let at = |position: u32| bytes.get((position - start.0) as usize..).and_then(BatchHeader::parse);
+    let damage_end = damage.position.0 + damage.length;
+    if damage.position.0 < run.position.0 || damage_end > run.end().0 {
+        return run_range;
+    }
+    let mut before = run.base_offset;
+    let mut position = run.position.0;
+    while position < damage.position.0 {
+        let Some(header) = at(position).filter(|header| header.batch_length > 0) else { return run_range };
+        before = Offset(header.next_offset());
+        position += header.batch_length as u32 + super::batch::LENGTH_OVERHEAD as u32;
+    }
+    let behind = if damage_end == run.end().0 { Some(run_range.last.0 + 1) } else { at(damage_end).map(|header| header.base_offset) };
+    match behind {
+        Some(behind) if position == damage.position.0 && behind > before.0 && behind <= run_range.last.0 + 1 => {
+            QuarantinedRange { first: before, last: Offset(behind - 1) }
+        }
+        _ => run_range,
+    }
+}
+
+fn quarantine(shard: &Shard, plan: &ReadPlan, base: Offset, range: QuarantinedRange, damage: &Damage) {
+    shard.with_partition(plan.id, |partition| {
+        tracing::error!(
+            directory = &*partition.directory,
+            segment = base.0,
+            position = damage.position.0,
+            kind = ?damage.kind,
+            first = range.first.0,
+            last = range.last.0,
+            "damaged records: kept, and not served"
+        );
+        partition.log.quarantine(range);
+    });
+}

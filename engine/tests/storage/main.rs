@@ -1,0 +1,5 @@
+//! The storage of one shard on the simulated disk: one file per failure it guards against.
+
+mod rig;
+
+mod acknowledged_record_survives;
