@@ -4,6 +4,8 @@
 //! `golden/segments` was captured from a real broker; `kill9` holds logs of a killed one, three of them damaged on
 //! purpose, and `recovered` the same logs after Kafka started on them.
 
+#![allow(clippy::unwrap_used)] // helpers of tests may fail like tests
+
 use bytes::Bytes;
 use engine::log::import::{Import, ImportError, ImportedLog};
 use engine::log::index::{IndexBuilder, LoadedIndex, SegmentIndex};
@@ -224,6 +226,17 @@ fn the_damage_of_each_killed_log_is_named() {
     assert_eq!(end("s-zstd-0"), Some(ScanEnd::Structure));
     assert_eq!(end("s-idem-0"), None);
     assert_eq!(end("s-txn-0"), None);
+}
+
+#[test]
+fn an_epoch_without_records_counts_for_the_next_leader() {
+    let checkpoint = import("recovered/s-none-0").checkpoint;
+    assert_eq!(checkpoint.end_offset, Offset(40));
+    assert_eq!(
+        checkpoint.epochs,
+        [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(16))]
+    );
+    assert_eq!(checkpoint.leader_epoch, LeaderEpoch(6));
 }
 
 #[test]

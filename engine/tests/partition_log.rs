@@ -1,6 +1,8 @@
 //! Single rules of [`PartitionLog`], each with the story it guards against; the general behaviour is judged by
 //! `partition_log_model.rs`.
 
+#![allow(clippy::unwrap_used)] // helpers of tests may fail like tests
+
 use bytes::Bytes;
 use engine::log::*;
 use engine::types::*;
@@ -274,4 +276,11 @@ fn replay_rebuilds_what_was_there_and_refuses_what_does_not_fit() {
         segment.created_ms = 0;
     }
     assert_eq!(left, right);
+}
+
+/// A thousand idle partitions must not show in the node's memory (DESIGN §6: goal 8 KiB each, everything counted).
+#[test]
+fn an_idle_partition_is_small() {
+    assert!(size_of::<PartitionLog>() <= 512, "{} bytes", size_of::<PartitionLog>());
+    assert_eq!(log(LogConfig::default()).segments().as_slice().len(), 1);
 }

@@ -196,10 +196,17 @@ impl Import {
             self.indexes.drain(..removed.len());
         }
         let mut checkpoint = log.snapshot();
+        // Also an epoch without a record was in use, so the next leader's must be above it.
+        let newest = epochs
+            .iter()
+            .flatten()
+            .map(|(epoch, _)| *epoch)
+            .max()
+            .unwrap_or_default();
         if let Some(epochs) = epochs.and_then(|entries| confirmed_epochs(entries, &checkpoint)) {
             checkpoint.epochs = epochs;
         }
-        checkpoint.leader_epoch = checkpoint.epochs.last().map_or(LeaderEpoch(0), |(epoch, _)| *epoch);
+        checkpoint.leader_epoch = checkpoint.epochs.last().map_or(newest, |(epoch, _)| newest.max(*epoch));
         Ok(ImportedLog {
             checkpoint,
             indexes: self.indexes,

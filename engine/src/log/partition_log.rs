@@ -537,13 +537,16 @@ impl PartitionLog {
         }
         let index = self.segments.index_of(plan.offset);
         let segment = &self.segments.as_slice()[index];
-        // What is cached and not below may not be written yet; what is below the cached run is.
-        let end = match cache.start(self.id) {
-            Some(start) if start.segment_base == segment.base_offset => start.position,
-            _ => FilePosition(segment.size),
-        };
+        // What is cached may not be written yet; what lies below the cached run is.
+        let cached = cache
+            .start(self.id)
+            .filter(|start| start.segment_base == segment.base_offset);
+        let end = cached.map_or(FilePosition(segment.size), |start| start.position);
         plan.bytes_estimate = plan.bytes_max.min(end.0 as usize);
-        plan.next_segment_base = self.segments.next_base(index).filter(|base| *base < plan.upper_bound);
+        let next = cached
+            .map(|start| start.offset)
+            .or_else(|| self.segments.next_base(index));
+        plan.next_segment_base = next.filter(|next| *next < plan.upper_bound);
         plan.source = ReadSource::Segment {
             segment_base: segment.base_offset,
             end,

@@ -72,8 +72,8 @@ pub struct ReadPlan {
     pub source: ReadSource,
     /// Estimate of what `source` gives, never above `bytes_max` unless one batch is.
     pub bytes_estimate: usize,
-    /// The next segment. If the one named in `source` turns out to hold nothing at or above `offset` (compaction
-    /// took its end), plan again from here.
+    /// The next segment, or the cached rest of this one. If the bytes named in `source` turn out to hold nothing at
+    /// or above `offset` (compaction took their end), plan again from here.
     pub next_segment_base: Option<Offset>,
     /// Read at the moment of the plan.
     pub high_watermark: Offset,
