@@ -203,6 +203,11 @@ impl PartitionLog {
         self.producers.expire(now_ms, expiration_ms)
     }
 
+    /// The node is back: the time it was down does not count as silence of its producers.
+    pub fn resume_producers(&mut self, now_ms: i64) {
+        self.producers.touch_all(now_ms);
+    }
+
     /// This node leads the partition under `epoch` from here on. Kafka notes the epoch at once, with the log end as
     /// its start, so that an epoch without records is known too.
     ///

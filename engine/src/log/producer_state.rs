@@ -608,6 +608,15 @@ mod tests {
     }
 
     #[test]
+    fn the_time_a_node_was_down_is_not_its_producers_silence() {
+        let mut state = ProducerState::new(ProducerCount::default());
+        append(&mut state, 1, 0, 1_000);
+        state.touch_all(9_000);
+        assert_eq!(state.expire(9_099, 100), 0);
+        assert_eq!(state.expire(9_100, 100), 1);
+    }
+
+    #[test]
     fn an_open_transaction_never_expires() {
         let mut state = ProducerState::new(ProducerCount::default());
         let mut builder = BatchBuilder::new().producer(1, 0, 0).transactional(true);
