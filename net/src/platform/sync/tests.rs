@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Closed, Mutex, Notify, Semaphore, channel, oneshot, queue, remote_oneshot};
@@ -175,4 +175,35 @@ fn a_full_queue_makes_the_sender_wait_and_closing_ends_both() {
     let (sender, receiver) = queue::bounded(1);
     drop(receiver);
     assert_eq!(poll(pin!(sender.send(1)), &count), Poll::Ready(Err(Closed)));
+}
+
+/// The receiver goes to sleep again and again just as an item comes.
+#[test]
+fn an_item_that_comes_while_the_receiver_falls_asleep_wakes_it() {
+    const ITEMS: u64 = 30_000;
+    const SPINS_MAX: u64 = 200_000_000;
+    let (sender, mut receiver) = queue::bounded(1);
+    let received = Arc::new(AtomicU64::new(0));
+    let count = received.clone();
+    let thread = std::thread::spawn(move || {
+        while futures_lite::future::block_on(receiver.recv()).is_some() {
+            count.fetch_add(1, Ordering::Release);
+        }
+    });
+    for item in 1..=ITEMS {
+        for _ in 0..item * 7 % 199 {
+            std::hint::spin_loop();
+        }
+        sender.try_send(item).unwrap();
+        let mut spins = 0;
+        while received.load(Ordering::Acquire) < item {
+            spins += 1;
+            assert!(spins < SPINS_MAX, "the wake-up for item {item} was lost");
+            if spins % 1_000 == 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+    drop(sender);
+    thread.join().unwrap();
 }
