@@ -273,7 +273,9 @@ fn idle_executors_sleep() {
                 let (_sender, mut receiver) = queue::bounded::<u32>(1);
                 let waiting = runtime.clone();
                 runtime.spawn(async move { drop(listener.accept().await) });
-                runtime.spawn(async move { let _ = receiver.recv().await; });
+                runtime.spawn(async move {
+                    let _ = receiver.recv().await;
+                });
                 runtime.run_blocking(|| ()).await;
                 waiting.sleep(Duration::from_secs(10)).await;
             })
