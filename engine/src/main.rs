@@ -36,6 +36,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    abort_on_panic();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -47,6 +48,16 @@ fn main() -> ExitCode {
         }
     };
     run(config)
+}
+
+/// A shard that panics leaves its partitions without an owner: the process must not go on half alive, also where the
+/// build profile would let one thread end alone.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 fn configuration(arguments: Arguments) -> Result<BrokerConfig, String> {
