@@ -126,7 +126,10 @@ impl GlommioRuntime {
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local(task).detach();
+        // Not `spawn_local`: that runs the task's first step inside the caller, whose borrows it would meet.
+        let queue = glommio::executor().current_task_queue();
+        let task = glommio::spawn_local_into(task, queue).expect("a task's own queue exists while it runs");
+        task.detach();
     }
 
     pub(super) fn monotonic(&self) -> Duration {
