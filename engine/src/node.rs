@@ -203,12 +203,14 @@ impl Node {
             let _ = drained.await;
         }
         let mut results = Vec::new();
-        for other in shard.mesh().shards() {
+        // This shard last: it takes the others' answers.
+        for other in others.iter().copied().chain([shard.id()]) {
             match shard.mesh_call(other, ShardRequest::Stop).await {
                 Ok(ShardResponse::Stopped(result)) => results.push(*result),
                 _ => error!(shard = other.0, "the shard was gone before it was stopped"),
             }
         }
+        shard.stop_leading();
         let complete = results.len() == others.len() + 1;
         let stopped = results.into_iter().collect::<Result<Vec<StoppedShard>, StorageError>>()?;
         if complete {

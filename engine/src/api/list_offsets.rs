@@ -18,6 +18,9 @@ use crate::shard::connection::Outgoing;
 use crate::shard::message::{ShardRequest, ShardResponse};
 use crate::types::{LeaderEpoch, ShardId};
 
+/// First version whose answer carries leader epochs.
+const VERSION_WITH_EPOCHS: i16 = 4;
+
 pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest<'_>) -> Outgoing {
     let isolation = match request.isolation_level {
         0 => Ok(Isolation::ReadUncommitted),
@@ -62,7 +65,7 @@ pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest
                 .into_iter()
                 .map(|(index, place)| {
                     let result = place.and_then(|place| found[place].as_ref().map_err(|error| ErrorCode::from(error)));
-                    partition_response(index, result)
+                    partition_response(index, result, context.version())
                 })
                 .collect(),
             ..Default::default()
@@ -110,7 +113,11 @@ fn query(timestamp: i64, version: i16, isolation: Isolation) -> Option<OffsetQue
     }
 }
 
-fn partition_response(index: i32, result: Result<&FoundOffset, ErrorCode>) -> ListOffsetsPartitionResponse<'static> {
+fn partition_response(
+    index: i32,
+    result: Result<&FoundOffset, ErrorCode>,
+    version: i16,
+) -> ListOffsetsPartitionResponse<'static> {
     let (code, found) = match result {
         Ok(found) => (ErrorCode::None, *found),
         Err(code) => (code, FoundOffset::NONE),
@@ -120,7 +127,7 @@ fn partition_response(index: i32, result: Result<&FoundOffset, ErrorCode>) -> Li
         error_code: code.code(),
         timestamp: found.timestamp,
         offset: found.offset,
-        leader_epoch: found.leader_epoch,
+        leader_epoch: if version >= VERSION_WITH_EPOCHS { found.leader_epoch } else { -1 },
         ..Default::default()
     }
 }

@@ -173,3 +173,74 @@ impl MeshReceiver {
         (taking_requests, taking_responses)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Offset, PartitionId, TopicId};
+    use futures_lite::future::{block_on, or, yield_now};
+
+    fn request(number: i64) -> ShardRequest {
+        ShardRequest::DeleteRecords(vec![(PartitionId { topic_id: TopicId::default(), index: 0 }, Offset(number))])
+    }
+
+    fn number(request: &ShardRequest) -> i64 {
+        match request {
+            ShardRequest::DeleteRecords(list) => list[0].1.0,
+            _ => panic!("only these are sent"),
+        }
+    }
+
+    #[test]
+    fn calls_arrive_in_order_are_bounded_and_each_gets_its_own_answer() {
+        let mut seats = MeshSeat::for_shards(2).into_iter();
+        let (caller, caller_side) = seats.next().expect("two").take();
+        let (_callee, callee_side) = seats.next().expect("two").take();
+        let held: Rc<RefCell<Vec<(i64, ReturnAddress)>>> = Rc::default();
+        let taking = held.clone();
+        let (requests, _) = callee_side.into_loops(move |request, back| {
+            taking.borrow_mut().push((number(&request), back));
+        });
+        let (_, responses) = caller_side.into_loops(|_, _| panic!("nobody calls the caller"));
+        let count = 2 * MESH_CALLS_MAX as i64 + 3;
+        let sending = async {
+            let mut answers = Vec::new();
+            for number in 0..count {
+                answers.push((number, caller.send(ShardId(1), request(number)).await));
+            }
+            for (number, answer) in answers {
+                match answer.await {
+                    Ok(ShardResponse::DeleteRecords(list)) => assert_eq!(list, [Ok(Offset(number))]),
+                    _ => panic!("call {number} is not answered"),
+                }
+            }
+        };
+        // Answers what was received, newest first, whenever the lane is as full as it may get.
+        let answering = async {
+            let mut seen = 0;
+            while seen < count {
+                let expected = usize::try_from(count - seen).expect("positive").min(MESH_CALLS_MAX);
+                while held.borrow().len() < expected {
+                    yield_now().await;
+                }
+                let mut batch = std::mem::take(&mut *held.borrow_mut());
+                assert_eq!(batch.len(), expected, "no more calls are under way than there are slots");
+                assert!(batch.iter().zip(seen..).all(|((number, _), place)| *number == place), "in order");
+                seen += batch.len() as i64;
+                while let Some((number, back)) = batch.pop() {
+                    back.answer(ShardResponse::DeleteRecords(vec![Ok(Offset(number))]));
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        block_on(or(sending, or(answering, or(requests, responses))));
+    }
+
+    #[test]
+    fn a_call_to_a_shard_that_is_gone_fails() {
+        let mut seats = MeshSeat::for_shards(2).into_iter();
+        let (caller, _caller_side) = seats.next().expect("two").take();
+        drop(seats);
+        assert!(block_on(caller.call(ShardId(1), request(1))).is_err());
+    }
+}

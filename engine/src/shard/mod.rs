@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -122,13 +123,27 @@ impl Shard {
         };
         let handling = shard.clone();
         let (requests, responses) = receiver.into_loops(move |request, back| handling.take_request(request, back));
-        runtime.spawn(requests);
-        runtime.spawn(responses);
-        runtime.spawn(watch_deadlines(shard.clone()));
+        shard.spawn_until_stopped(requests);
+        shard.spawn_until_stopped(responses);
+        shard.spawn_until_stopped(watch_deadlines(shard.clone()));
         if shard.settings().detect_stalls {
-            runtime.spawn(stall::watch(shard.clone()));
+            shard.spawn_until_stopped(stall::watch(shard.clone()));
         }
         Ok(shard)
+    }
+
+    /// Starts a task that ends with the shard. Tasks hold the shard, so without this neither would ever go away, nor
+    /// the files and locks it holds.
+    fn spawn_until_stopped(&self, task: impl Future<Output = ()> + 'static) {
+        let shard = self.clone();
+        self.runtime().spawn(async move {
+            signal::unless(task, shard.stopped().wait()).await;
+        });
+    }
+
+    /// Gives the metadata log up; no change of metadata is possible any more.
+    pub(crate) fn stop_leading(&self) {
+        self.inner.control.replace(None);
     }
 
     /// Its number.
@@ -325,8 +340,10 @@ impl Shard {
             }
             ShardRequest::Control(request) => {
                 let control = self.inner.control.borrow().clone();
-                let control = control.expect("control requests go to shard 0, which leads before it listens");
-                ShardResponse::Control(control.handle(self, request).await)
+                match control {
+                    Some(control) => ShardResponse::Control(control.handle(self, request).await),
+                    None => ShardResponse::Done,
+                }
             }
             ShardRequest::Publish(view) => ShardResponse::Published(self.follow(view).await),
             ShardRequest::Connection(accepted) => {
