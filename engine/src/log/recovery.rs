@@ -251,7 +251,9 @@ async fn read_reported(
         },
         FoundCheckpoint::Damaged(problem) => problem,
     };
-    report.damage.push(format!("{path}: {problem}"));
+    // A write that was cut looks like damage; only a clean stop leaves none. Either way the other copy stands in.
+    let list = if report.clean { &mut report.damage } else { &mut report.unfinished };
+    list.push(format!("{path}: {problem}"));
     Err(())
 }
 

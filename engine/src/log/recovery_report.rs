@@ -25,6 +25,8 @@ pub struct RecoveryReport {
     pub unproved_partitions: u64,
     /// One line for each thing that is not as it should be.
     pub damage: Vec<String>,
+    /// Checkpoints that a cut left unfinished, or that are damaged: their twins were used.
+    pub unfinished: Vec<String>,
     /// Directories that belong to nobody known; left alone.
     pub stray_directories: Vec<String>,
 }
@@ -47,6 +49,9 @@ impl fmt::Display for RecoveryReport {
         }
         for line in &self.damage {
             write!(formatter, "\n  damage: {line}")?;
+        }
+        for line in &self.unfinished {
+            write!(formatter, "\n  unfinished or damaged, its twin was used: {line}")?;
         }
         for directory in &self.stray_directories {
             write!(formatter, "\n  unknown directory, left alone: {directory}")?;

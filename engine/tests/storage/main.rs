@@ -3,3 +3,4 @@
 mod rig;
 
 mod acknowledged_record_survives;
+mod random_crashes;

@@ -122,8 +122,9 @@ impl<'a> ChainReader<'a> {
         let here = self.read_block(self.end.file_number, self.end.position).await;
         let header = here
             .and_then(|block| self.identity.header_at(&block, self.end.file_number, self.end.position))
-            .or_else(|| self.heads.get(&wanted).copied())
-            .filter(|header| self.continues(header));
+            // An older group may stand here, from before the file was used again.
+            .filter(|header| self.continues(header))
+            .or_else(|| self.heads.get(&wanted).copied().filter(|header| self.continues(header)));
         #[cfg(feature = "planted")]
         let header = header.or(self.any_header_here().await);
         let Some(header) = header else { return Next::Bad };
@@ -156,7 +157,12 @@ impl<'a> ChainReader<'a> {
     async fn judge(&mut self) -> Option<ReplayGroup> {
         let wanted = self.end.group_number + 1;
         let mut found: Vec<GroupHeader> = self.heads.values().copied().collect();
-        let unreadable = self.search_rest_of_file(&mut found).await;
+        let mut unreadable = self.search(self.end.file_number, self.end.position, &mut found).await;
+        // Files that were begun behind the bad place hold groups that may know it flushed.
+        let begun: Vec<u32> = self.heads.range(wanted..).map(|(_, header)| header.file_number).collect();
+        for file_number in begun {
+            unreadable |= self.search(file_number, 0, &mut found).await;
+        }
         found.retain(|header| header.group_number >= wanted);
         found.sort_by_key(|header| header.group_number);
         found.dedup_by_key(|header| header.group_number);
@@ -200,10 +206,9 @@ impl<'a> ChainReader<'a> {
         })
     }
 
-    /// Looks for headers behind the bad place, up to the end of its file; says whether some of it could not be read.
-    async fn search_rest_of_file(&mut self, found: &mut Vec<GroupHeader>) -> bool {
-        let Some(file) = self.file(self.end.file_number) else { return false };
-        let mut position = self.end.position;
+    /// Looks for headers in a file from `position` on; says whether some of it could not be read.
+    async fn search(&self, file_number: u32, mut position: u64, found: &mut Vec<GroupHeader>) -> bool {
+        let Some(file) = self.file(file_number) else { return false };
         let mut unreadable = false;
         while position < file.bytes {
             let length = WINDOW_BYTES.min((file.bytes - position) as usize);
