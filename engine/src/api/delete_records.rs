@@ -8,6 +8,7 @@ use net::messages::delete_records::{
 
 use super::owners::ask;
 use super::{ErrorCode, RequestContext};
+use crate::cluster::name::is_internal;
 use crate::log::ReadError;
 use crate::shard::ClusterView;
 use crate::shard::connection::Outgoing;
@@ -72,11 +73,11 @@ fn wish(
     index: i32,
     offset: i64,
 ) -> Result<(ShardId, (PartitionId, Offset)), ErrorCode> {
-    let topic = view.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let (id, _, owner) = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if topic.image.internal {
+    if is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
+    let topic = view.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (id, _, owner) = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !topic.image.config.cleanup_policy.delete {
         // Kafka deletes records only where retention may.
         return Err(ErrorCode::PolicyViolation);

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::produce_batch::{Prepared, prepare};
 use super::{ErrorCode, RequestContext};
+use crate::cluster::name::is_internal;
 use crate::log::{AppendError, AppendOrigin, AppendRequest, Appended, PendingAppend};
 use crate::metrics::count;
 use crate::partition::PartitionAppend;
@@ -111,9 +112,10 @@ async fn queue(context: &RequestContext, body: &Bytes) -> Option<Queued> {
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for (name, parts) in merged(&request) {
         let topic = view.topic(name);
+        let refuse_topic = refuse_all.or_else(|| is_internal(name).then_some(ErrorCode::InvalidTopicException));
         let mut partitions = Vec::with_capacity(parts.len());
         for (index, records) in parts {
-            let fate = match refuse_all {
+            let fate = match refuse_topic {
                 Some(code) => Fate::Refused(code.into()),
                 None => queue_one(context, body, topic, index, records, now_ms, &mut away).await,
             };
@@ -199,9 +201,6 @@ async fn queue_one(
     let Some((topic, (id, _, owner))) = topic.and_then(|topic| Some((topic, topic.partition(index)?))) else {
         return Fate::Refused(ErrorCode::UnknownTopicOrPartition.into());
     };
-    if topic.image.internal {
-        return Fate::Refused(ErrorCode::InvalidTopicException.into());
-    }
     let prepared = match prepare(context.runtime(), body, records, &topic.image.config, context.version(), now_ms).await {
         Ok(prepared) => prepared,
         Err(rejection) => return Fate::Refused(rejection.into()),

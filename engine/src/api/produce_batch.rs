@@ -72,7 +72,8 @@ pub(super) async fn prepare(
         batch,
         header,
         max_timestamp: validated.max_timestamp,
-        offset_of_max_timestamp_delta: validated.offset_delta_of_max_timestamp,
+        // A batch without timestamps has its "greatest" one, -1, at its first record.
+        offset_of_max_timestamp_delta: validated.offset_delta_of_max_timestamp.max(0),
     })
 }
 
