@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use net::platform::{DetachedStream, Listener};
 use tracing::debug;
 
 use crate::api::versions;
+use crate::log::RecoveryReport;
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
 use crate::shard::signal::unless;
@@ -20,7 +22,7 @@ const CONNECTIONS_MAX: usize = 16;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Answers scrapers until the shard stops.
-pub async fn serve(shard: Shard, listener: Listener) {
+pub async fn serve(shard: Shard, listener: Listener, found: Rc<RecoveryReport>) {
     let open = net::platform::sync::Semaphore::new(CONNECTIONS_MAX);
     loop {
         let permit = open.acquire(1).await;
@@ -32,15 +34,15 @@ pub async fn serve(shard: Shard, listener: Listener) {
                 continue;
             }
         };
-        let answering = shard.clone();
+        let (answering, found) = (shard.clone(), found.clone());
         shard.runtime().spawn(async move {
-            let _ = answering.runtime().timeout(ANSWER_MAX, answer(&answering, stream)).await;
+            let _ = answering.runtime().timeout(ANSWER_MAX, answer(&answering, stream, &found)).await;
             drop(permit);
         });
     }
 }
 
-async fn answer(shard: &Shard, stream: DetachedStream) -> io::Result<()> {
+async fn answer(shard: &Shard, stream: DetachedStream, found: &RecoveryReport) -> io::Result<()> {
     let (mut read_half, mut write_half) = shard.runtime().attach(stream)?.split();
     let mut request = Vec::new();
     let mut chunk = [0; 1024];
@@ -54,7 +56,7 @@ async fn answer(shard: &Shard, stream: DetachedStream) -> io::Result<()> {
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let path = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let (status, body) = match path {
-        b"/metrics" => ("200 OK", text(shard).await),
+        b"/metrics" => ("200 OK", text(shard, found).await),
         b"/health/live" => ("200 OK", "alive\n".to_owned()),
         b"/health/ready" if shard.gather_metrics().await.storage.is_ready() => ("200 OK", "ready\n".to_owned()),
         b"/health/ready" => ("503 Service Unavailable", "the journal failed; see the log\n".to_owned()),
@@ -69,7 +71,7 @@ async fn answer(shard: &Shard, stream: DetachedStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn text(shard: &Shard) -> String {
+async fn text(shard: &Shard, found: &RecoveryReport) -> String {
     let metrics = shard.gather_metrics().await;
     let image = shard.image();
     let mut out = String::new();
@@ -77,6 +79,9 @@ async fn text(shard: &Shard) -> String {
         let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
     };
     own(&metrics, &mut put);
+    put("tidelog_recoveries_total", "counter", u64::from(!found.fresh && !found.clean));
+    put("tidelog_torn_groups_discarded_total", "counter", found.torn_groups);
+    put("tidelog_rotten_groups_total", "counter", found.rotten_groups);
     let partitions = image.partition_count() as u64;
     for (name, value) in [
         ("kafka_server_replicamanager_partitioncount", partitions),

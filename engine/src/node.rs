@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,16 @@ use tuning::BrokerConfig;
 
 use crate::cluster::{Controller, MetadataImage, MetadataStore, StoreError, controller};
 use crate::data_directory::{self, DataDirectoryError, MetaProperties};
+use crate::limits::RECEIVE_BYTES_MAX;
 use crate::log::{self, KnownPartition, KnownPartitions, RecoveryReport, StorageError, StorageSettings, StoppedShard};
 use crate::platform::Disk;
 use crate::shard::mesh::MeshSeat;
 use crate::shard::message::{ShardRequest, ShardResponse};
 use crate::shard::{ClusterView, ControlEdge, Shard, ShardSeed, directory};
 use crate::types::ShardId;
+
+/// What `connections.max.idle.ms` below 0 means.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What a node is started with; decided before any executor runs.
 pub struct NodeSettings {
@@ -56,6 +61,31 @@ pub struct NodeSettings {
     pub detect_stalls: bool,
     /// For the journals, segments and caches.
     pub storage: StorageSettings,
+}
+
+impl NodeSettings {
+    /// What the configuration says, for `shards` unpinned shards, without metrics over HTTP or a look-out for stalls.
+    #[must_use]
+    pub fn new(config: BrokerConfig, shards: u16, listeners: Vec<ListenerSettings>) -> NodeSettings {
+        let positive = |value: i32| usize::try_from(value).unwrap_or(0);
+        NodeSettings {
+            shards,
+            pinned: false,
+            listeners,
+            metrics_listener: None,
+            request_bytes_max: positive(config.socket_request_max_bytes()),
+            receive_bytes_max: RECEIVE_BYTES_MAX,
+            fetch_bytes_max: usize::try_from(config.fetch_bytes_max()).unwrap_or(usize::MAX),
+            fetch_response_bytes_max: positive(config.fetch_response_bytes_max()),
+            fetch_sessions_max: positive(config.max_incremental_fetch_session_cache_slots()),
+            idle_max: u64::try_from(config.connections_max_idle_ms()).map_or(NEVER, Duration::from_millis),
+            connections_max: positive(config.max_connections()),
+            connections_per_peer_max: positive(config.max_connections_per_ip()),
+            detect_stalls: false,
+            storage: StorageSettings::from_broker(&config),
+            broker: Arc::new(config),
+        }
+    }
 }
 
 /// One address for clients.
@@ -118,7 +148,7 @@ pub struct Node {
     disk: Disk,
     addresses: Vec<SocketAddr>,
     metrics_address: Option<SocketAddr>,
-    report: RecoveryReport,
+    report: Rc<RecoveryReport>,
     executors: Vec<ExecutorHandle<()>>,
 }
 
@@ -147,7 +177,7 @@ impl Node {
         let settings = Arc::new(settings);
         let view = ClusterView::empty(Arc::new(image.clone()), settings.shards).follow(Arc::new(image));
         let controller = Controller::new(view.image.clone());
-        let report = recovered.report.clone();
+        let report = Rc::new(recovered.report.clone());
         let mut seeds = seeds(&settings, Arc::new(view), recovered).into_iter();
         let first = seeds.next().expect("a node has a shard");
         let threads = start_others(runtime, disk, &executors, seeds, settings.pinned).await?;
@@ -159,7 +189,7 @@ impl Node {
             shard.accept(listener, index);
         }
         let metrics_address = metrics.map(|(listener, address)| {
-            runtime.spawn(crate::metrics_http::serve(shard.clone(), listener));
+            runtime.spawn(crate::metrics_http::serve(shard.clone(), listener, report.clone()));
             address
         });
         Ok(Node { shard, disk: disk.clone(), addresses, metrics_address, report, executors: threads })

@@ -8,23 +8,17 @@ use std::fs::{File, OpenOptions};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use net::platform::sync::remote_oneshot;
 use net::platform::{ExecutorHandle, Placement, Runtime, spawn_executor};
 use tuning::{BrokerConfig, Durability};
 
-use crate::limits::RECEIVE_BYTES_MAX;
-use crate::log::StorageSettings;
 use crate::node::{Executors, ListenerSettings, Node, NodeSettings};
 use crate::platform::Disk;
 
 /// Held while a node uses a data directory (RELIABILITY R11).
 const LOCK_FILE: &str = ".lock";
-/// What `connections.max.idle.ms` below 0 means.
-const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A node that runs on threads of its own.
 pub struct RunningNode {
@@ -153,27 +147,16 @@ pub fn shard_count(config: &BrokerConfig) -> u16 {
 fn settings(config: BrokerConfig, may_pin: bool) -> Result<NodeSettings, String> {
     let shards = shard_count(&config);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let listeners = listeners(&config)?;
     let metrics_listener = match config.metrics_listener() {
         Some(address) => Some(resolve(&address)?),
         None => None,
     };
-    let positive = |value: i32| usize::try_from(value).unwrap_or(0);
     Ok(NodeSettings {
-        shards,
         pinned: may_pin && usize::from(shards) <= cores,
-        listeners: listeners(&config)?,
         metrics_listener,
-        request_bytes_max: positive(config.socket_request_max_bytes()),
-        receive_bytes_max: RECEIVE_BYTES_MAX,
-        fetch_bytes_max: usize::try_from(config.fetch_bytes_max()).unwrap_or(usize::MAX),
-        fetch_response_bytes_max: positive(config.fetch_response_bytes_max()),
-        fetch_sessions_max: positive(config.max_incremental_fetch_session_cache_slots()),
-        idle_max: u64::try_from(config.connections_max_idle_ms()).map_or(NEVER, Duration::from_millis),
-        connections_max: positive(config.max_connections()),
-        connections_per_peer_max: positive(config.max_connections_per_ip()),
         detect_stalls: true,
-        storage: StorageSettings::from_broker(&config),
-        broker: Arc::new(config),
+        ..NodeSettings::new(config, shards, listeners)
     })
 }
 
