@@ -5,6 +5,7 @@
 //! platform seam (executor, time, sockets, randomness).
 
 pub mod client;
+pub mod cluster;
 pub mod fuzz;
 pub mod messages;
 pub mod platform;
