@@ -1,6 +1,7 @@
 //! The Tidelog broker.
 
 pub mod api;
+pub mod cli;
 pub mod cluster;
 pub mod data_directory;
 pub mod limits;

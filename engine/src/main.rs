@@ -1,12 +1,12 @@
 //! The tidelog binary: without a subcommand it runs a node.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use engine::cli::{Command, SettingsArguments};
 use engine::node_thread::{self, RunningNode};
 use engine::preflight;
-use tuning::{BrokerConfig, NamedText, Sources};
+use tuning::BrokerConfig;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,23 +15,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// Without a subcommand a node starts: by default on 127.0.0.1:9092, with its data in ./tidelog-data.
 #[derive(Debug, Parser)]
-#[command(name = "tidelog", version)]
+#[command(name = "tidelog", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Built-in profile: default, low-latency, throughput or dev.
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
-    /// Configuration in the form of Kafka's server.properties.
-    #[arg(long, value_name = "FILE")]
-    properties: Option<PathBuf>,
-    /// One setting; may be given several times, a later one wins.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Allow listeners without encryption that other machines can reach.
-    #[arg(long)]
-    insecure: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: SettingsArguments,
 }
 
 fn main() -> ExitCode {
@@ -40,7 +29,10 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let config = match configuration(arguments) {
+    if let Some(command) = arguments.command {
+        return command.run();
+    }
+    let config = match arguments.settings.load() {
         Ok(config) => config,
         Err(message) => {
             eprintln!("tidelog: {message}");
@@ -58,30 +50,6 @@ fn abort_on_panic() {
         report(panic);
         std::process::abort();
     }));
-}
-
-fn configuration(arguments: Arguments) -> Result<BrokerConfig, String> {
-    let read = |path: Option<PathBuf>| path.map(|path| NamedText::read(&path)).transpose();
-    let mut sets = Vec::new();
-    for set in &arguments.sets {
-        let (key, value) = set.split_once('=').ok_or_else(|| format!("--set {set}: give it as KEY=VALUE"))?;
-        sets.push((key.trim().to_owned(), value.to_owned()));
-    }
-    if arguments.insecure {
-        sets.push(("insecure".to_owned(), "true".to_owned()));
-    }
-    let sources = Sources {
-        profile: arguments.profile,
-        toml: read(arguments.config).map_err(|error| error.to_string())?,
-        properties: read(arguments.properties).map_err(|error| error.to_string())?,
-        environment: std::env::vars().collect(),
-        sets,
-    };
-    let (config, warnings) = tuning::load(sources).map_err(|error| error.to_string())?;
-    for warning in warnings {
-        eprintln!("tidelog: warning: {warning}");
-    }
-    Ok(config)
 }
 
 fn run(config: BrokerConfig) -> ExitCode {

@@ -1,0 +1,193 @@
+//! The subcommands of the `tidelog` binary: small conveniences on our own client, and work on a stopped node.
+//!
+//! They speak Kafka's protocol like any client, with negotiated versions, so the ones that need a broker work against
+//! every broker of that protocol. Each command runs on an executor of its own and ends the process.
+
+mod config;
+mod consume;
+mod offsets;
+mod output;
+mod produce;
+mod settings;
+mod template;
+mod topic;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use net::cluster::{ClientSettings, Cluster, ClusterError, Topic};
+use net::platform::{ExecutorHandle, Placement, Runtime, spawn_executor};
+
+use crate::api::error_code::ErrorCode;
+
+pub use settings::SettingsArguments;
+
+/// How long a command waits for a broker, per request, and altogether for a leader to appear.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause before something is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the binary does besides running a node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Send lines of the standard input as records.
+    Produce(produce::ProduceArguments),
+    /// Print the records of a topic.
+    Consume(consume::ConsumeArguments),
+    /// About the settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Where a cluster is.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArguments {
+    /// Brokers to ask first: HOST:PORT, several separated by commas.
+    #[arg(short = 'b', long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    bootstrap_server: String,
+}
+
+/// Why a command fails.
+#[derive(Debug)]
+enum Failure {
+    /// To be told.
+    Said(String),
+    /// The output says it already.
+    Shown,
+    /// Whoever read our output went away: nothing more to do, and no failure.
+    OutputClosed,
+}
+
+type Outcome<T> = Result<T, Failure>;
+
+impl Failure {
+    fn new(message: impl Display) -> Failure {
+        Failure::Said(message.to_string())
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Failure {
+        match error {
+            ClusterError::Refused { api, code } => Failure::Said(format!("{api}: {}", error_name(code))),
+            other => Failure::new(other),
+        }
+    }
+}
+
+impl Command {
+    /// Does it and says how it went.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let outcome = match self {
+            Command::Topic(command) => on_executor(|runtime| command.run(runtime)),
+            Command::Produce(arguments) => on_executor(|runtime| arguments.run(runtime)),
+            Command::Consume(arguments) => on_executor(|runtime| arguments.run(runtime)),
+            Command::Config(command) => command.run(),
+        };
+        match outcome {
+            Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+            Err(Failure::Shown) => ExitCode::FAILURE,
+            Err(Failure::Said(message)) => {
+                eprintln!("tidelog: {message}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Runs `body` on an executor of its own.
+fn on_executor<T, F>(body: impl FnOnce(Runtime) -> F + Send + 'static) -> Outcome<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Outcome<T>> + 'static,
+{
+    spawn_executor("command", Placement::Unpinned, body)
+        .and_then(ExecutorHandle::join)
+        .map_err(|error| Failure::Said(format!("io_uring cannot be used: {error}")))?
+}
+
+impl ConnectArguments {
+    async fn connect(&self, runtime: &Runtime) -> Outcome<Cluster> {
+        let settings = ClientSettings { client_id: "tidelog-cli".to_owned(), timeout: PATIENCE };
+        Ok(Cluster::connect(runtime, &self.bootstrap_server, settings).await?)
+    }
+}
+
+/// Kafka's name of an error code.
+fn error_name(code: i16) -> String {
+    let Some(known) = ErrorCode::from_code(code) else { return format!("error {code}") };
+    let mut name = String::new();
+    for letter in format!("{known:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+/// Kafka's name of an error code, with the broker's words where it sent some.
+fn error_text(code: i16, message: Option<&str>) -> String {
+    match message {
+        Some(message) if !message.is_empty() => format!("{}: {message}", error_name(code)),
+        _ => error_name(code),
+    }
+}
+
+/// Whether a request with this answer changed nothing and may be sent again once the metadata is newer.
+fn is_stale_metadata(code: i16) -> bool {
+    let stale = [
+        ErrorCode::UnknownTopicOrPartition,
+        ErrorCode::LeaderNotAvailable,
+        ErrorCode::NotLeaderOrFollower,
+        ErrorCode::ReplicaNotAvailable,
+        ErrorCode::FencedLeaderEpoch,
+        ErrorCode::UnknownLeaderEpoch,
+        ErrorCode::UnknownTopicId,
+        ErrorCode::InconsistentTopicId,
+    ];
+    stale.iter().any(|known| known.code() == code)
+}
+
+/// The topic once each of its partitions has a leader; waits for that a while. `create`: the broker may create it.
+async fn topic_with_leaders(cluster: &mut Cluster, name: &str, create: bool) -> Outcome<Topic> {
+    let started = cluster.runtime().monotonic();
+    loop {
+        let mut topics = cluster.topics(Some(&[name]), create).await?;
+        let topic = topics.pop().ok_or_else(|| Failure::new("Metadata: the broker says nothing about the topic"))?;
+        let in_partition = topic.partitions.iter().map(|partition| match partition.leader {
+            ..0 => ErrorCode::LeaderNotAvailable.code(),
+            _ => 0,
+        });
+        let code = std::iter::once(topic.error_code).chain(in_partition).find(|code| *code != 0);
+        let Some(code) = code else { return Ok(topic) };
+        let created_soon = create && code == ErrorCode::UnknownTopicOrPartition.code();
+        let comes = created_soon || code == ErrorCode::LeaderNotAvailable.code();
+        if !comes || cluster.runtime().monotonic() - started > PATIENCE {
+            return Err(Failure::Said(format!("topic {name}: {}", error_name(code))));
+        }
+        cluster.runtime().sleep(RETRY_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_are_told_by_kafkas_names() {
+        assert_eq!(error_name(3), "UNKNOWN_TOPIC_OR_PARTITION");
+        assert_eq!(error_name(17), "INVALID_TOPIC_EXCEPTION");
+        assert_eq!(error_name(-1), "UNKNOWN_SERVER_ERROR");
+        assert_eq!(error_name(9999), "error 9999");
+        assert_eq!(error_text(36, Some("Topic 'a' already exists.")), "TOPIC_ALREADY_EXISTS: Topic 'a' already exists.");
+        assert_eq!(error_text(36, None), "TOPIC_ALREADY_EXISTS");
+    }
+}
