@@ -17,6 +17,8 @@ pub struct LogConfig {
     pub delete: bool,
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay_ms: i64,
     /// `message.timestamp.type` is LogAppendTime.
     pub log_append_time: bool,
 }
@@ -30,6 +32,7 @@ impl Default for LogConfig {
             segment_jitter_ms: 0,
             retention_ms: 7 * 24 * 3600 * 1000,
             retention_bytes: -1,
+            file_delete_delay_ms: 60_000,
             delete: true,
             compact: false,
             log_append_time: false,
@@ -40,11 +43,12 @@ impl Default for LogConfig {
 impl From<&tuning::TopicConfig> for LogConfig {
     fn from(topic: &tuning::TopicConfig) -> Self {
         LogConfig {
-            segment_bytes: u32::try_from(topic.segment_bytes_effective()).unwrap_or(0),
+            segment_bytes: u32::try_from(topic.segment_bytes_effective()).unwrap_or(1),
             segment_ms: topic.segment_ms,
             segment_jitter_ms: topic.segment_jitter_ms,
             retention_ms: topic.retention_ms,
             retention_bytes: topic.retention_bytes,
+            file_delete_delay_ms: topic.file_delete_delay_ms,
             delete: topic.cleanup_policy.delete,
             compact: topic.cleanup_policy.compact,
             log_append_time: topic.message_timestamp_type == tuning::TimestampType::LogAppendTime,

@@ -34,12 +34,14 @@ pub(crate) mod sealing;
 pub mod segment;
 pub(crate) mod segment_files;
 pub(crate) mod segment_indexes;
+pub(crate) mod segment_removal;
 pub mod segment_scanner;
 pub mod storage;
 pub(crate) mod storage_read;
 pub(crate) mod storage_shard;
 pub(crate) mod timestamp_search;
 pub mod transactions;
+pub(crate) mod upkeep;
 pub mod watch;
 pub(crate) mod write_behind;
 

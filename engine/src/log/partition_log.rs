@@ -623,6 +623,16 @@ impl PartitionLog {
             .is_none_or(|plan| plan.segment_before.base_offset > first)
     }
 
+    /// A log start at the log end leaves no record: then the filled active segment goes too. Recovery's counterpart of
+    /// [`Self::roll`] before retention takes everything, which is not journaled.
+    pub fn drop_active_below_log_start(&mut self, now_ms: i64) -> Option<SegmentInfo> {
+        if self.offsets.log_start() < self.offsets.log_end() || self.quarantine.end_unproved {
+            return None;
+        }
+        self.roll(now_ms)?;
+        self.apply_log_start(self.offsets.log_start()).pop()
+    }
+
     /// Starts a new segment at the log end, for retention of the active one or before a clean stop. `None` while
     /// plans are outstanding or if the active segment is empty.
     pub fn roll(&mut self, now_ms: i64) -> Option<Offset> {
@@ -656,6 +666,11 @@ impl PartitionLog {
     /// A range turned out damaged: it is kept, and no longer served.
     pub fn quarantine(&mut self, range: QuarantinedRange) {
         self.quarantine.add(range);
+    }
+
+    /// Whether the end cannot be proved.
+    pub fn end_is_unproved(&self) -> bool {
+        self.quarantine.end_unproved
     }
 
     /// The end cannot be proved (STORAGE C9): appends are refused until an operator decides.

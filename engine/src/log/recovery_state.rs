@@ -45,6 +45,8 @@ struct Plan {
     /// Index of the entry and the end it cut to.
     truncations: Vec<(u64, Offset)>,
     segment_bases: BTreeSet<Offset>,
+    /// Behind the last batch ever named.
+    end: Offset,
     last_batch: Option<u64>,
 }
 
@@ -68,7 +70,7 @@ impl Plan {
     /// Whether a segment lies wholly below the log start and is, or will be, deleted.
     fn is_deleted(&self, base: Offset) -> bool {
         let next = self.segment_bases.range(Offset(base.0 + 1)..).next();
-        next.is_some_and(|next| *next <= self.log_start)
+        *next.unwrap_or(&self.end) <= self.log_start
     }
 }
 
@@ -113,6 +115,7 @@ impl<'a> RecoveryState<'a> {
         let config = known.map_or_else(LogConfig::default, |known| log_config(&known.config));
         let plan = Plan {
             log_start: checkpoint.log_start,
+            end: checkpoint.end_offset,
             segment_bases: checkpoint.segments.iter().map(|segment| segment.base_offset).collect(),
             ..Plan::default()
         };
@@ -191,6 +194,7 @@ impl<'a> RecoveryState<'a> {
         match header.kind {
             EntryKind::Batch | EntryKind::Extent => {
                 tracked.plan.segment_bases.insert(header.segment_base_offset);
+                tracked.plan.end = tracked.plan.end.max(Offset(header.last_offset.0 + 1));
                 tracked.plan.last_batch = Some(index);
             }
             EntryKind::LogStartOffset => tracked.plan.log_start = tracked.plan.log_start.max(header.base_offset),
@@ -205,6 +209,7 @@ impl<'a> RecoveryState<'a> {
             let here = seen.contains(id) || tracked.owner.is_none_or(|owner| owner == shard);
             if here && tracked.plan.last_batch.is_none_or(|last| last < lost_at) {
                 tracked.log.set_end_unproved(true);
+                tracked.plan.end = Offset(i64::MAX);
                 report.unproved_partitions += 1;
                 report.damage.push(format!("{}: its end cannot be proved, appends are refused", tracked.directory));
             }
@@ -373,6 +378,7 @@ impl<'a> RecoveryState<'a> {
         let mut kept = BTreeMap::new();
         for (id, tracked) in &mut self.tracked {
             tracked.log.apply_log_start(tracked.plan.log_start);
+            tracked.log.drop_active_below_log_start(self.now_ms);
             if self.known.partitions.contains_key(id) {
                 directories::create(runtime, self.disk, *id, &tracked.directory).await?;
                 remove_leftovers(self.disk, tracked, report).await?;

@@ -8,11 +8,11 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use super::index::{SIDECAR_EXTENSION, SegmentIndex};
+use super::index::SegmentIndex;
 use super::kafka_files::{encode_offset_index, encode_time_index, encode_transaction_index, kafka_indexes};
 use super::segment::{SegmentInfo, segment_file_name};
 use super::segment_indexes::{index_of, sidecar_path};
-use super::storage_shard::{Partition, Shard};
+use super::storage_shard::Shard;
 use super::transactions::AbortedTransaction;
 use crate::types::{Offset, PartitionId};
 
@@ -20,10 +20,12 @@ use crate::types::{Offset, PartitionId};
 pub(crate) fn start(shard: &Rc<Shard>, id: PartitionId, directory: Rc<str>, base: Offset) {
     let task = shard.clone();
     shard.tasks.set(shard.tasks.get() + 1);
+    shard.with_partition(id, |partition| partition.sealing.insert(base));
     shard.runtime.spawn(async move {
         if let Err(error) = seal(&task, id, &directory, base).await {
             tracing::warn!(directory = &*directory, segment = base.0, %error, "the files beside a segment were not written");
         }
+        task.with_partition(id, |partition| partition.sealing.remove(&base));
         task.tasks.set(task.tasks.get() - 1);
         task.written.notify_all();
     });
@@ -73,27 +75,4 @@ async fn write_beside(
         shard.disk.write_small(&path("txnindex"), &encode_transaction_index(aborted)).await?;
     }
     Ok(())
-}
-
-/// Unlinks segments that the log no longer has, in the background. Their log start is durable.
-pub(crate) fn remove_segments(shard: &Shard, partition: &Partition, removed: Vec<SegmentInfo>) {
-    let id = partition.log.id();
-    let directory = partition.directory.clone();
-    for segment in &removed {
-        shard.files.forget(id, segment.base_offset);
-        shard.indexes.forget(id, segment.base_offset);
-    }
-    let disk = shard.disk.clone();
-    shard.runtime.spawn(async move {
-        for segment in removed {
-            for extension in ["log", SIDECAR_EXTENSION, "index", "timeindex", "txnindex"] {
-                let path = format!("{directory}/{}", segment_file_name(segment.base_offset, extension));
-                if disk.exists(&path).await.unwrap_or(false)
-                    && let Err(error) = disk.remove_file(&path).await
-                {
-                    tracing::warn!(path, %error, "a deleted segment's file stays until the next start");
-                }
-            }
-        }
-    });
 }

@@ -37,7 +37,7 @@ use super::segment_indexes::{ActiveIndex, LoadedIndexes};
 use super::storage_shard::{Owner, Partition, Shard};
 use super::watch::{Watch, Watchers};
 use super::write_behind::{self, Writer};
-use super::{sealing, storage_read};
+use super::{sealing, storage_read, upkeep};
 use crate::platform::Disk;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId};
 
@@ -277,7 +277,9 @@ impl Storage {
         let mut owned = BTreeMap::new();
         for (recovered, leader_epoch, config) in partitions {
             let id = recovered.checkpoint.id;
-            owned.insert(id, restore(recovered, leader_epoch, &config, &producers)?);
+            let mut partition = restore(recovered, leader_epoch, &config, &producers)?;
+            partition.log.resume_producers(runtime.wall_clock_ms());
+            owned.insert(id, partition);
         }
         let shard = Rc::new(Shard {
             runtime: runtime.clone(),
@@ -289,6 +291,7 @@ impl Storage {
             partitions: RefCell::new(owned),
             cache: RefCell::new(TailCache::new(settings.cache_bytes)),
             producers,
+            producer_expiration_ms: Cell::new(settings.producer_expiration_ms),
             settings,
             dirty_bytes: Cell::new(0),
             written: Notify::new(),
@@ -316,6 +319,8 @@ impl Storage {
         });
         let shard = self.shard.clone();
         runtime.spawn(async move { write_behind::run(&shard).await });
+        let shard = self.shard.clone();
+        runtime.spawn(async move { upkeep::run(&shard).await });
         let (shard, slot) = (self.shard.clone(), self.checkpointer.clone());
         runtime.spawn(async move {
             let checkpointer = checkpointer::run(&shard, checkpointer).await;
@@ -358,7 +363,7 @@ impl Storage {
                     shard.write_ready.borrow_mut().push_back(id);
                 }
                 let still = partition.writer.is_idle() && !partition.log.has_pending();
-                still && !partition.direct_run && !partition.admitting
+                still && !partition.direct_run && !partition.admitting && partition.removals == 0
             });
             if quiet != Some(false) || shard.journal.poison().is_some() {
                 break;
@@ -384,6 +389,11 @@ impl Storage {
     /// Takes over changed settings of a partition's topic.
     pub fn configure(&self, id: PartitionId, config: Arc<TopicConfig>) {
         self.shard.with_partition(id, |partition| partition.log.configure(log_config(&config)));
+    }
+
+    /// Changes how long a silent producer is remembered (`producer.id.expiration.ms`).
+    pub fn set_producer_expiration(&self, expiration_ms: i64) {
+        self.shard.producer_expiration_ms.set(expiration_ms);
     }
 
     /// Queues the append at once, in call order per partition. Resolves when it is durable.
@@ -626,20 +636,13 @@ fn partition(log: PartitionLog, index: (Offset, ActiveIndex)) -> Partition {
         held: Vec::new(),
         duplicates: Default::default(),
         watchers: Watchers::default(),
+        sealing: Default::default(),
+        removals: 0,
         closing: false,
     }
 }
 
 /// A topic's settings as far as its logs are concerned.
 pub fn log_config(config: &TopicConfig) -> LogConfig {
-    LogConfig {
-        segment_bytes: u32::try_from(config.segment_bytes_effective()).unwrap_or(1),
-        segment_ms: config.segment_ms,
-        segment_jitter_ms: config.segment_jitter_ms,
-        retention_ms: config.retention_ms,
-        retention_bytes: config.retention_bytes,
-        delete: config.cleanup_policy.delete,
-        compact: config.cleanup_policy.compact,
-        log_append_time: config.message_timestamp_type == tuning::TimestampType::LogAppendTime,
-    }
+    LogConfig::from(config)
 }

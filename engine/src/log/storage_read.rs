@@ -37,7 +37,8 @@ pub(crate) async fn execute(shard: &Rc<Shard>, mut plan: ReadPlan) -> Result<Rea
             }
             ReadSource::Segment { segment_base, .. } => {
                 shard.count(|counters| counters.cache_misses += 1);
-                match read_segment(shard, &plan, segment_base).await? {
+                let read = read_segment(shard, &plan, segment_base).await;
+                match read.map_err(|error| explain(shard, &plan, error))? {
                     Outcome::Done(bytes) => {
                         let length = bytes.len();
                         return Ok(result(plan, vec![bytes], length));
@@ -52,6 +53,19 @@ pub(crate) async fn execute(shard: &Rc<Shard>, mut plan: ReadPlan) -> Result<Rea
         }
     }
     Ok(result(plan, Vec::new(), 0))
+}
+
+/// A read that failed because retention took the segment meanwhile was out of range.
+fn explain(shard: &Shard, plan: &ReadPlan, error: ReadError) -> ReadError {
+    let offsets = shard.with_partition(plan.id, |partition| *partition.log.offsets());
+    match (&error, offsets) {
+        (ReadError::Storage(_), Some(offsets)) if plan.offset < offsets.log_start() => ReadError::OffsetOutOfRange {
+            offset: plan.offset,
+            log_start: offsets.log_start(),
+            high_watermark: offsets.high_watermark(),
+        },
+        _ => error,
+    }
 }
 
 fn result(plan: ReadPlan, chain: Vec<Bytes>, bytes: usize) -> ReadResult {

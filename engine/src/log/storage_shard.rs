@@ -26,7 +26,7 @@ use super::segment_indexes::{ActiveIndex, LoadedIndexes};
 use super::storage::StorageSettings;
 use super::watch::Watchers;
 use super::write_behind::Writer;
-use super::{direct_run, sealing};
+use super::{direct_run, segment_removal};
 use crate::platform::Disk;
 use crate::types::{Offset, PartitionId, ShardId};
 
@@ -56,6 +56,10 @@ pub(crate) struct Partition {
     pub(crate) held: Vec<Pending>,
     pub(crate) duplicates: VecDeque<DuplicateWaiter>,
     pub(crate) watchers: Watchers,
+    /// Segments whose files beside them are being written.
+    pub(crate) sealing: BTreeSet<Offset>,
+    /// Removals of segments that still rename files.
+    pub(crate) removals: usize,
     /// Being deleted: nothing new starts.
     pub(crate) closing: bool,
 }
@@ -76,6 +80,8 @@ pub(crate) struct Shard {
     pub(crate) disk: Disk,
     pub(crate) id: ShardId,
     pub(crate) settings: StorageSettings,
+    /// How long a silent producer is remembered; may change while the node runs.
+    pub(crate) producer_expiration_ms: Cell<i64>,
     pub(crate) journal: Journal,
     pub(crate) files: SegmentFiles,
     pub(crate) indexes: LoadedIndexes,
@@ -125,7 +131,7 @@ impl Shard {
         dirty == 0 || dirty + bytes <= self.settings.journal_dirty_bytes_max
     }
 
-    fn entry_durable(&self, partition: &mut Partition, group: u64, pending: Pending) {
+    fn entry_durable(self: &Rc<Self>, partition: &mut Partition, group: u64, pending: Pending) {
         match pending.entry.header.kind {
             EntryKind::Batch | EntryKind::Extent => {
                 let planned = pending.planned.expect("a batch was planned");
@@ -161,12 +167,10 @@ impl Shard {
         self.partition_moved(partition);
     }
 
-    fn log_start_durable(&self, partition: &mut Partition, log_start: Offset) {
+    fn log_start_durable(self: &Rc<Self>, partition: &mut Partition, log_start: Offset) {
         let removed = partition.log.apply_log_start(log_start);
         partition.watchers.fire();
-        if !removed.is_empty() {
-            sealing::remove_segments(self, partition, removed);
-        }
+        segment_removal::start(self, partition, removed);
     }
 
     /// The high watermark or the last stable offset moved: whoever waits for that is told.

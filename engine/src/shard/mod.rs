@@ -393,6 +393,7 @@ impl Shard {
                 self.storage().configure(id, topic.image.config.clone());
             }
         }
+        self.storage().set_producer_expiration(i64::from(next.image.broker_config.producer_id_expiration_ms()));
         self.inner.view.replace(next.clone());
         for (id, _, topic) in self.own_partitions(&before) {
             if next.owner(id).is_none()

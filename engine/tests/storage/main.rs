@@ -4,3 +4,5 @@ mod rig;
 
 mod acknowledged_record_survives;
 mod random_crashes;
+mod producers_expire;
+mod retention_removes_the_right_segments;
