@@ -26,8 +26,7 @@ pub(crate) fn start(shard: &Rc<Shard>, id: PartitionId, directory: Rc<str>, base
             tracing::warn!(directory = &*directory, segment = base.0, %error, "the files beside a segment were not written");
         }
         task.with_partition(id, |partition| partition.sealing.remove(&base));
-        task.tasks.set(task.tasks.get() - 1);
-        task.written.notify_all();
+        task.task_ended();
     });
 }
 

@@ -45,7 +45,10 @@ pub(crate) fn start(shard: &Rc<Shard>, partition: &mut Partition, removed: Vec<S
     partition.removals += 1;
     shard.tasks.set(shard.tasks.get() + 1);
     let task = shard.clone();
-    shard.runtime.spawn(async move { carry_out(&task, removal).await });
+    shard.runtime.spawn(async move {
+        carry_out(&task, removal).await;
+        task.task_ended();
+    });
 }
 
 struct Removal {
@@ -72,12 +75,14 @@ async fn carry_out(shard: &Rc<Shard>, removal: Removal) {
         tracing::warn!(directory = &*removal.directory, %error, "files of deleted segments stay until the next start");
     }
     let there = shard.with_partition(removal.id, |partition| partition.removals -= 1).is_some();
-    shard.tasks.set(shard.tasks.get() - 1);
     shard.written.notify_all();
     if !there || renamed.is_err() {
         return;
     }
-    shard.runtime.sleep(Duration::from_millis(removal.delay_ms)).await;
+    shard.pause(removal.delay_ms).await;
+    if shard.stopping.get() {
+        return;
+    }
     // The directory of a deleted topic goes as a whole.
     let there = shard.with_partition(removal.id, |partition| !partition.closing) == Some(true);
     if there && let Err(error) = unlink(shard, &removal).await {

@@ -302,6 +302,7 @@ impl Storage {
             write_up_to: Cell::new(0),
             checkpoint_work: Notify::new(),
             stopping: Cell::new(false),
+            stop: Notify::new(),
             tasks: Cell::new(0),
             counters: Cell::default(),
         });
@@ -320,6 +321,7 @@ impl Storage {
         let shard = self.shard.clone();
         runtime.spawn(async move { write_behind::run(&shard).await });
         let shard = self.shard.clone();
+        shard.tasks.set(shard.tasks.get() + 1);
         runtime.spawn(async move { upkeep::run(&shard).await });
         let (shard, slot) = (self.shard.clone(), self.checkpointer.clone());
         runtime.spawn(async move {
@@ -495,6 +497,7 @@ impl Storage {
     pub async fn stop(&self) -> Result<StoppedShard, StorageError> {
         let shard = &self.shard;
         shard.stopping.set(true);
+        shard.stop.notify_all();
         wait_until(shard, || {
             let waiting = shard.partitions.borrow().values().any(|partition| partition.admitting || partition.direct_run);
             !waiting || shard.journal.poison().is_some()

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use net::platform::Runtime;
 use net::platform::sync::{Notify, oneshot};
@@ -104,6 +105,9 @@ pub(crate) struct Shard {
     pub(crate) write_up_to: Cell<u64>,
     pub(crate) checkpoint_work: Notify,
     pub(crate) stopping: Cell<bool>,
+    /// The shard stops: nobody sleeps on.
+    pub(crate) stop: Notify,
+    /// Loops and tasks that end before the shard has stopped.
     pub(crate) tasks: Cell<usize>,
     pub(crate) counters: Cell<ShardCounters>,
 }
@@ -113,6 +117,20 @@ impl Shard {
         let mut counters = self.counters.get();
         change(&mut counters);
         self.counters.set(counters);
+    }
+
+    /// Waits; less long if the shard stops.
+    pub(crate) async fn pause(&self, milliseconds: u64) {
+        let stop = self.stop.notified();
+        if !self.stopping.get() {
+            drop(self.runtime.timeout(Duration::from_millis(milliseconds), stop).await);
+        }
+    }
+
+    /// One of the loops and tasks has ended.
+    pub(crate) fn task_ended(&self) {
+        self.tasks.set(self.tasks.get() - 1);
+        self.written.notify_all();
     }
 
     pub(crate) fn with_partition<T>(&self, id: PartitionId, work: impl FnOnce(&mut Partition) -> T) -> Option<T> {

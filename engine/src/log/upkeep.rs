@@ -5,7 +5,6 @@
 //! forgets nobody until it is believed (RELIABILITY R10).
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::retention::{RetentionClock, plan_retention};
 use super::segment_removal;
@@ -48,6 +47,11 @@ impl Every {
 
 /// The loop. Ends when the shard stops, or its journal has failed.
 pub(crate) async fn run(shard: &Rc<Shard>) {
+    work(shard).await;
+    shard.task_ended();
+}
+
+async fn work(shard: &Rc<Shard>) {
     let start_ms = monotonic_ms(shard);
     let marked_ms = read_mark(shard).await;
     let mut clock = RetentionClock::new(shard.runtime.wall_clock_ms(), start_ms as i64, marked_ms);
@@ -61,7 +65,7 @@ pub(crate) async fn run(shard: &Rc<Shard>) {
         producers.period_ms = PRODUCER_CHECK_MS.min(expiration_ms.max(1));
         producers.due_ms = producers.due_ms.min(now_ms + producers.period_ms);
         let next_ms = retention.due_ms.min(producers.due_ms).min(mark.due_ms);
-        shard.runtime.sleep(Duration::from_millis(next_ms.saturating_sub(now_ms).clamp(1, CLOCK_MARK_MS))).await;
+        shard.pause(next_ms.saturating_sub(now_ms).clamp(1, CLOCK_MARK_MS)).await;
         if shard.stopping.get() || shard.journal.poison().is_some() {
             return;
         }
