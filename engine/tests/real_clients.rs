@@ -103,3 +103,64 @@ fn metrics_count_what_happened() {
     assert!(ask("/health/ready").starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(ask("/nothing").starts_with("HTTP/1.1 404 Not Found\r\n"));
 }
+
+fn watermarks(node: &TestNode, topic: &str) -> (i64, i64) {
+    let consumer: BaseConsumer = node.client(&[]).create().expect("a consumer");
+    consumer.fetch_watermarks(topic, 0, PATIENCE).expect("watermarks")
+}
+
+#[test]
+fn retention_takes_old_segments_while_clients_go_on() {
+    let mut node = TestNode::start(&[
+        ("log.segment.bytes", "1048576"),
+        ("log.retention.bytes", "2097152"),
+        ("log.retention.check.interval.ms", "100"),
+        ("log.segment.delete.delay.ms", "0"),
+    ]);
+    let sent: Vec<String> = (0..600).map(|number| format!("{number:05}").repeat(2_000)).collect();
+    produce(&node, "kept-short", &[("acks", "all"), ("linger.ms", "5")], &sent);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let settled = |node: &TestNode| {
+        let (low, high) = watermarks(node, "kept-short");
+        assert_eq!(high, 600);
+        // Two segments of up to 104 records, and the active one.
+        (low >= 600 - 3 * 105).then_some(low)
+    };
+    let low = loop {
+        if let Some(low) = settled(&node) {
+            break low;
+        }
+        assert!(std::time::Instant::now() < deadline, "retention took nothing: {:?}", watermarks(&node, "kept-short"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert!(low <= 600 - 2 * 90, "retention.bytes stay: {low}");
+    for _ in 0..2 {
+        let received = consume(&node, "kept-short", Offset::Offset(low), 600 - low as usize);
+        assert_eq!(received.len(), 600 - low as usize);
+        assert!(received.iter().all(|(offset, value)| *value == sent[*offset as usize]));
+        node.restart();
+        assert_eq!(watermarks(&node, "kept-short"), (low, 600));
+    }
+    let mut logs: Vec<String> = std::fs::read_dir(node.path().join("kept-short-0"))
+        .expect("its directory")
+        .map(|entry| entry.expect("a name").file_name().into_string().expect("text"))
+        .filter(|name| name.contains(".log"))
+        .collect();
+    logs.sort();
+    assert_eq!(logs.first(), Some(&format!("{low:020}.log")), "{logs:?}");
+}
+
+#[test]
+fn the_brokers_own_time_and_codec_reach_the_consumer() {
+    let node = TestNode::start(&[("log.message.timestamp.type", "LogAppendTime"), ("compression.type", "gzip")]);
+    let sent = values("v", 50);
+    produce(&node, "stamped", &[("compression.type", "snappy"), ("linger.ms", "5")], &sent);
+    assert_same(&consume(&node, "stamped", Offset::Beginning, sent.len()), &sent);
+    let consumer: BaseConsumer = node.client(&[("group.id", "unused")]).create().expect("a consumer");
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset("stamped", 0, Offset::Beginning).expect("a good offset");
+    consumer.assign(&partitions).expect("assigned");
+    let message = consumer.poll(PATIENCE).expect("a record in time").expect("a good record");
+    let timestamp = rdkafka::Message::timestamp(&message);
+    assert!(matches!(timestamp, rdkafka::Timestamp::LogAppendTime(time) if time > 1_700_000_000_000), "{timestamp:?}");
+}

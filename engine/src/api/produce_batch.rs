@@ -147,3 +147,98 @@ async fn recompress(
 fn rejection(kind: RejectionKind, message: String) -> Rejection {
     Rejection { kind, message, record_errors: Vec::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use net::platform::sim::Simulation;
+    use net::records::BatchBuilder;
+    use tuning::BrokerConfig;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    /// Two records of that many bytes that no codec makes smaller, at `NOW_MS` and 5 ms before it.
+    fn records(bytes: usize) -> BatchBuilder {
+        let mut state = 1u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let mut builder = BatchBuilder::new();
+        for timestamp in [NOW_MS, NOW_MS - 5] {
+            let value: Vec<u8> = (0..bytes).map(|_| noise()).collect();
+            builder.append(None, Some(&value), &[], timestamp);
+        }
+        builder
+    }
+
+    fn prepared(batch: Vec<u8>, topic: &[(&str, &str)]) -> Result<Prepared, Rejection> {
+        let overrides = topic.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let config = TopicConfig::resolve(&BrokerConfig::from_pairs(&[]).unwrap(), &overrides).unwrap();
+        let simulation = Simulation::new(1);
+        let node = simulation.node("broker");
+        let runtime = node.runtime();
+        simulation.block_on(&node, async move {
+            let frame = Bytes::from(batch);
+            let prepared = prepare(&runtime, &frame, &frame, &config, 9, NOW_MS + 50).await?;
+            let copied = prepared.batch.as_ptr() != frame.as_ptr();
+            assert_eq!(copied, prepared.batch != frame, "what is not changed is not copied");
+            assert!(Batch::parse(&prepared.batch).unwrap().crc_is_valid());
+            Ok(prepared)
+        })
+    }
+
+    #[test]
+    fn a_batch_that_pleases_stays_a_slice_of_its_frame() {
+        let batch = records(10).build(0, -1);
+        let prepared = prepared(batch.clone(), &[]).unwrap();
+        assert_eq!(prepared.batch, batch);
+        assert_eq!((prepared.max_timestamp, prepared.offset_of_max_timestamp_delta), (NOW_MS, 0));
+    }
+
+    #[test]
+    fn a_wrong_largest_timestamp_is_put_right() {
+        let lie = rewrite_timestamps(&records(10).build(0, -1), TimestampType::CreateTime, NOW_MS + 999);
+        let prepared = prepared(lie, &[]).unwrap();
+        assert_eq!(prepared.header.max_timestamp, NOW_MS);
+        assert_eq!(prepared.batch, records(10).build(0, -1));
+    }
+
+    #[test]
+    fn log_append_time_replaces_the_producers_whatever_the_codec() {
+        for codec in ["producer", "zstd"] {
+            let topic = [("message.timestamp.type", "LogAppendTime"), ("compression.type", codec)];
+            let prepared = prepared(records(10).build(0, -1), &topic).unwrap();
+            assert_eq!(prepared.header.timestamp_type(), TimestampType::LogAppendTime);
+            assert_eq!((prepared.header.max_timestamp, prepared.max_timestamp), (NOW_MS + 50, NOW_MS + 50));
+            assert_eq!(prepared.header.compression() == Ok(Compression::Zstd), codec == "zstd");
+        }
+    }
+
+    #[test]
+    fn a_topics_own_codec_replaces_the_producers() {
+        let gzip = records(10).compression(Compression::Gzip, None);
+        for (mut sent, codec, stored) in [
+            (records(10), "gzip", Compression::Gzip),
+            (records(10), "uncompressed", Compression::None),
+            (records(10), "snappy", Compression::Snappy),
+            (records(10), "lz4", Compression::Lz4),
+            (gzip, "uncompressed", Compression::None),
+        ] {
+            let prepared = prepared(sent.build(0, -1), &[("compression.type", codec)]).unwrap();
+            assert_eq!(prepared.header.compression(), Ok(stored));
+            assert_eq!((prepared.header.record_count, prepared.header.max_timestamp), (2, NOW_MS));
+        }
+    }
+
+    #[test]
+    fn what_grew_in_the_topics_codec_is_judged_by_its_new_size() {
+        let batch = records(5_000).build(0, -1);
+        let exact = batch.len().to_string();
+        assert!(prepared(batch.clone(), &[("max.message.bytes", &exact)]).is_ok());
+        let topic = [("max.message.bytes", exact.as_str()), ("compression.type", "gzip")];
+        let rejection = prepared(batch, &topic).err().expect("noise grows in gzip");
+        assert_eq!(rejection.kind, RejectionKind::MessageTooLarge);
+    }
+}
