@@ -6,7 +6,7 @@ use net::messages::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 
-use super::owners::ask;
+use super::owners::{Places, ask};
 use super::{ErrorCode, RequestContext};
 use crate::cluster::name::is_internal;
 use crate::log::ReadError;
@@ -21,7 +21,7 @@ const HIGH_WATERMARK: i64 = -1;
 pub(super) async fn handle(context: &RequestContext, request: DeleteRecordsRequest<'_>) -> Outgoing {
     let view = context.shard().view();
     let mut wishes = Vec::new();
-    let mut places: Vec<(&str, Vec<(i32, Result<usize, ErrorCode>)>)> = Vec::new();
+    let mut places = Places::new();
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
@@ -47,7 +47,7 @@ pub(super) async fn handle(context: &RequestContext, request: DeleteRecordsReque
             partitions: partitions
                 .into_iter()
                 .map(|(index, place)| {
-                    let result = place.and_then(|place| moved[place].as_ref().map_err(|error| ErrorCode::from(error)));
+                    let result = place.and_then(|place| moved[place].as_ref().map_err(ErrorCode::from));
                     let (code, low_watermark) = match result {
                         Ok(log_start) => (ErrorCode::None, log_start.0),
                         Err(code) => (code, -1),

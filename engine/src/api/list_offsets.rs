@@ -9,7 +9,7 @@ use net::messages::list_offsets::{
     ListOffsetsTopicResponse,
 };
 
-use super::owners::ask;
+use super::owners::{Places, ask};
 use super::{ErrorCode, RequestContext};
 use crate::log::{FoundOffset, Isolation, OffsetQuery, ReadError};
 use crate::partition::OffsetLookup;
@@ -29,8 +29,7 @@ pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest
     };
     let view = context.shard().view();
     let mut lookups = Vec::new();
-    // Per topic, in order: each partition's index and either its code or its place in `lookups`.
-    let mut places: Vec<(&str, Vec<(i32, Result<usize, ErrorCode>)>)> = Vec::new();
+    let mut places = Places::new();
     for topic in &request.topics {
         let twice = named_twice(&topic.partitions);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -64,7 +63,7 @@ pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest
             partitions: partitions
                 .into_iter()
                 .map(|(index, place)| {
-                    let result = place.and_then(|place| found[place].as_ref().map_err(|error| ErrorCode::from(error)));
+                    let result = place.and_then(|place| found[place].as_ref().map_err(ErrorCode::from));
                     partition_response(index, result, context.version())
                 })
                 .collect(),

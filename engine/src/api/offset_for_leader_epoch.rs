@@ -7,7 +7,7 @@ use net::messages::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 
-use super::owners::ask;
+use super::owners::{Places, ask};
 use super::{ErrorCode, RequestContext};
 use crate::log::ReadError;
 use crate::partition::EpochLookup;
@@ -19,7 +19,7 @@ use crate::types::{LeaderEpoch, ShardId};
 pub(super) async fn handle(context: &RequestContext, request: OffsetForLeaderEpochRequest<'_>) -> Outgoing {
     let view = context.shard().view();
     let mut lookups = Vec::new();
-    let mut places: Vec<(&str, Vec<(i32, Result<usize, ErrorCode>)>)> = Vec::new();
+    let mut places = Places::new();
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
@@ -44,7 +44,7 @@ pub(super) async fn handle(context: &RequestContext, request: OffsetForLeaderEpo
             partitions: partitions
                 .into_iter()
                 .map(|(index, place)| {
-                    let result = place.and_then(|place| found[place].as_ref().map_err(|error| ErrorCode::from(error)));
+                    let result = place.and_then(|place| found[place].as_ref().map_err(ErrorCode::from));
                     let (code, epoch, end) = match result {
                         Ok((epoch, end)) => (ErrorCode::None, epoch.0, end.0),
                         Err(code) => (code, -1, -1),

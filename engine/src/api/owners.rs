@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 
 use net::platform::sync::Closed;
 
-use super::RequestContext;
+use super::{ErrorCode, RequestContext};
 use crate::shard::message::{ShardRequest, ShardResponse};
 use crate::types::ShardId;
+
+/// Per topic, in the request's order: each partition's index and its code, or its place in the list of items.
+pub(super) type Places<'a> = Vec<(&'a str, Vec<(i32, Result<usize, ErrorCode>)>)>;
 
 /// Sends each owner its items in one request; the results come back in the order of `items`. An owner that is gone
 /// answers `lost` for each.

@@ -158,10 +158,13 @@ fn record_bytes<'a>(records: Option<&Records<'a>>) -> &'a [u8] {
     }
 }
 
+/// Partitions of a topic by index, with the bytes sent for each.
+type IndexedRecords<'a> = Vec<(i32, &'a [u8])>;
+
 /// The request's parts by topic, in order. Kafka puts them into a map, so of a partition named twice the last part
 /// counts and there is one answer.
-fn merged<'a>(request: &ProduceRequest<'a>) -> Vec<(&'a str, Vec<(i32, &'a [u8])>)> {
-    let mut topics: Vec<(&'a str, Vec<(i32, &'a [u8])>)> = Vec::with_capacity(request.topic_data.len());
+fn merged<'a>(request: &ProduceRequest<'a>) -> Vec<(&'a str, IndexedRecords<'a>)> {
+    let mut topics: Vec<(&'a str, IndexedRecords<'a>)> = Vec::with_capacity(request.topic_data.len());
     let mut positions: BTreeMap<&'a str, usize> = BTreeMap::new();
     for topic in &request.topic_data {
         let position = *positions.entry(topic.name).or_insert_with(|| {
