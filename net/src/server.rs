@@ -20,8 +20,8 @@ pub const LENGTH_BYTES: usize = 4;
 /// The smallest and largest read of a connection that is between frames.
 const CHUNK_BYTES_MIN: usize = 4 * 1024;
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
-/// How far a receive buffer may grow on the strength of an announced length alone.
-const TRUST_BYTES_MAX: usize = 256 * 1024;
+/// How many times the bytes that arrived a receive buffer may have, once a whole chunk did.
+const TRUST_TIMES: usize = 16;
 /// The largest piece of an answer handed to the socket at once, so that a slow reader is noticed.
 pub const WRITE_PIECE_BYTES: usize = 256 * 1024;
 
@@ -136,12 +136,39 @@ pub struct FrameReader {
     filled: usize,
     chunk_bytes: usize,
     frame_bytes_max: usize,
+    progress: Rc<ReceiveProgress>,
+}
+
+/// How a [`FrameReader`] gets on, for somebody who watches over deadlines.
+#[derive(Debug, Default)]
+pub struct ReceiveProgress {
+    bytes: Cell<u64>,
+    within_frame: Cell<bool>,
+}
+
+impl ReceiveProgress {
+    /// Bytes received so far, if a frame has begun and the peer is to send more of it.
+    pub fn unfinished(&self) -> Option<u64> {
+        self.within_frame.get().then(|| self.bytes.get())
+    }
 }
 
 impl FrameReader {
     /// Reads frames of at most `frame_bytes_max` bytes from `half`.
     pub fn new(half: ReadHalf, frame_bytes_max: usize) -> FrameReader {
-        FrameReader { half, buffer: BytesMut::new(), filled: 0, chunk_bytes: CHUNK_BYTES_MIN, frame_bytes_max }
+        FrameReader {
+            half,
+            buffer: BytesMut::new(),
+            filled: 0,
+            chunk_bytes: CHUNK_BYTES_MIN,
+            frame_bytes_max,
+            progress: Rc::default(),
+        }
+    }
+
+    /// How it gets on; shared, so that it can be looked at while the reader waits.
+    pub fn progress(&self) -> Rc<ReceiveProgress> {
+        self.progress.clone()
     }
 
     /// The next frame; `None` when the other end closed between frames.
@@ -159,18 +186,25 @@ impl FrameReader {
         let length = length.ok_or(FrameError::Length(announced, self.frame_bytes_max))?;
         let total = LENGTH_BYTES + length;
         let mut permit = budget.permit();
-        permit.grow_to(total.min(CHUNK_BYTES_MAX)).await;
         while self.filled < total {
-            let trusted = total.min(TRUST_BYTES_MAX.max(self.filled.saturating_mul(4)));
-            permit.grow_to(trusted).await;
-            if self.buffer.len() < trusted {
-                let small = trusted.max(self.chunk_bytes);
-                self.grow(if total < CHUNK_BYTES_MAX { small } else { trusted });
+            if self.buffer.len() == self.filled || (self.buffer.len() < total && total <= CHUNK_BYTES_MAX) {
+                let earned = match self.filled {
+                    filled if filled < CHUNK_BYTES_MAX => CHUNK_BYTES_MAX,
+                    filled => filled.saturating_mul(TRUST_TIMES),
+                };
+                let trusted = total.min(earned);
+                permit.grow_to(trusted).await;
+                self.grow(if total < CHUNK_BYTES_MAX { trusted.max(self.chunk_bytes) } else { trusted });
             }
-            if !self.fill().await? {
+            // Waiting for the budget is our own doing; only waiting for the peer counts against it.
+            self.progress.within_frame.set(true);
+            let more = self.fill().await;
+            self.progress.within_frame.set(false);
+            if !more? {
                 return Err(FrameError::Truncated);
             }
         }
+        permit.grow_to(total).await;
         let mut bytes = self.buffer.split_to(total);
         self.filled -= total;
         let bytes = bytes.split_off(LENGTH_BYTES).freeze();
@@ -189,6 +223,7 @@ impl FrameReader {
         let room = self.buffer.len() - self.filled;
         let count = self.half.read(&mut self.buffer[self.filled..]).await?;
         self.filled += count;
+        self.progress.bytes.set(self.progress.bytes.get() + count as u64);
         if count == room {
             self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
         } else if count < self.chunk_bytes / 4 {

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::platform::sync::{Permit, channel};
-use net::platform::{ReadHalf, WriteHalf};
-use net::server::{Frame, FrameReader, ReceivePermit, write_chain};
+use net::platform::WriteHalf;
+use net::server::{Frame, FrameReader, ReceivePermit, ReceiveProgress, write_chain};
 use tracing::debug;
 
 use super::Shard;
@@ -26,8 +26,8 @@ use crate::api;
 use crate::limits::{FRAMES_AHEAD_MAX, PRODUCE_IN_FLIGHT_MAX, WRITE_TOGETHER_BYTES};
 use crate::node::ListenerSettings;
 
-/// How long a peer may take to read one piece of an answer.
-pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a peer may take to read one piece of an answer, or to send one more byte of a request it began.
+pub const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// What the tasks of one connection share.
 pub struct Connection {
@@ -42,6 +42,9 @@ pub struct Connection {
     outstanding: Outstanding,
     last_active: Cell<Duration>,
     writing_since: Cell<Option<Duration>>,
+    receiving: Rc<ReceiveProgress>,
+    /// Bytes of an unfinished request when last looked at, and since when there were no more.
+    received: Cell<(u64, Duration)>,
     /// Name and version from ApiVersions, the best telemetry of who our clients are.
     software: RefCell<Option<(String, String)>>,
     _ticket: Ticket,
@@ -117,12 +120,27 @@ impl Connection {
 
     /// Ends it if it has been idle, or its peer has not read, for too long.
     pub(super) fn check_deadlines(&self, now: Duration, idle_max: Duration) {
-        let stuck = self.writing_since.get().is_some_and(|since| now.saturating_sub(since) > WRITE_STALL_MAX);
+        let unread = self.writing_since.get().is_some_and(|since| now.saturating_sub(since) > STALL_MAX);
+        let stuck = unread || self.stopped_sending(now);
         let idle = self.outstanding.count() == 0 && now.saturating_sub(self.last_active.get()) > idle_max;
         if stuck || idle {
             debug!(peer = %self.peer, stuck, idle, "closing connection");
             self.closing.raise();
         }
+    }
+
+    /// Whether a request began and nothing more of it has come for too long. It holds memory that others wait for.
+    fn stopped_sending(&self, now: Duration) -> bool {
+        let Some(bytes) = self.receiving.unfinished() else {
+            self.received.set((0, now));
+            return false;
+        };
+        let (before, since) = self.received.get();
+        if bytes != before {
+            self.received.set((bytes, now));
+            return false;
+        }
+        now.saturating_sub(since) > STALL_MAX
     }
 
     /// Ends it now.
@@ -141,6 +159,7 @@ pub(super) fn serve(shard: &Shard, accepted: Accepted) {
         }
     };
     let (read_half, write_half) = stream.split();
+    let reader = FrameReader::new(read_half, shard.settings().request_bytes_max);
     let connection = Rc::new(Connection {
         shard: shard.clone(),
         number: shard.next_connection_number(),
@@ -151,6 +170,8 @@ pub(super) fn serve(shard: &Shard, accepted: Accepted) {
         outstanding: Outstanding::default(),
         last_active: Cell::new(shard.runtime().monotonic()),
         writing_since: Cell::new(None),
+        receiving: reader.progress(),
+        received: Cell::default(),
         software: RefCell::default(),
         _ticket: accepted.ticket,
     });
@@ -158,7 +179,7 @@ pub(super) fn serve(shard: &Shard, accepted: Accepted) {
     let (frame_sender, frame_receiver) = channel::bounded(FRAMES_AHEAD_MAX);
     let (answer_sender, answer_receiver) = channel::bounded(PRODUCE_IN_FLIGHT_MAX);
     let runtime = shard.runtime();
-    runtime.spawn(read(connection.clone(), read_half, frame_sender));
+    runtime.spawn(read(connection.clone(), reader, frame_sender));
     let dispatching = connection.clone();
     runtime.spawn(async move {
         unless(dispatch(&dispatching, frame_receiver, answer_sender), dispatching.closing.wait()).await;
@@ -170,9 +191,8 @@ pub(super) fn serve(shard: &Shard, accepted: Accepted) {
     });
 }
 
-async fn read(connection: Rc<Connection>, half: ReadHalf, frames: channel::Sender<Frame>) {
+async fn read(connection: Rc<Connection>, mut reader: FrameReader, frames: channel::Sender<Frame>) {
     let shard = &connection.shard;
-    let mut reader = FrameReader::new(half, shard.settings().request_bytes_max);
     let over = || futures_lite::future::or(connection.closing.wait(), connection.last_request_read.wait());
     while let Some(received) = unless(reader.next(shard.receive_budget()), over()).await {
         match received {
