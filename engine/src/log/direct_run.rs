@@ -103,7 +103,7 @@ fn start(shard: &Rc<Shard>, id: PartitionId, entries: Vec<Pending>) {
 
 async fn carry_out(shard: &Rc<Shard>, id: PartitionId, mut entries: Vec<Pending>) {
     let end = Offset(entries.last().expect("a run has batches").entry.header.last_offset.0 + 1);
-    let written = wait_until_written(shard, id, end).await;
+    let written = shard.wait_until_written(id, end).await;
     let flushed = match written {
         true => flush(shard, id, &entries).await,
         false => Ok(()),
@@ -131,19 +131,6 @@ async fn carry_out(shard: &Rc<Shard>, id: PartitionId, mut entries: Vec<Pending>
     });
     entries.extend(held.unwrap_or_default());
     shard.journal.submit_first(entries);
-}
-
-/// Whether the partition's batches below `end` came into their segments; not if it was deleted or the journal failed.
-async fn wait_until_written(shard: &Shard, id: PartitionId, end: Offset) -> bool {
-    loop {
-        let progress = shard.written.notified();
-        match shard.with_partition(id, |partition| partition.writer.written_end() >= end) {
-            None => return false,
-            Some(true) => return true,
-            Some(false) if shard.journal.poison().is_some() => return false,
-            Some(false) => progress.await,
-        }
-    }
 }
 
 async fn flush(shard: &Shard, id: PartitionId, entries: &[Pending]) -> io::Result<()> {

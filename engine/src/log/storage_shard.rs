@@ -185,6 +185,20 @@ impl Shard {
         self.partition_moved(partition);
     }
 
+    /// Whether the partition's batches below `end` came into their segments; not if it was deleted or the journal
+    /// failed.
+    pub(crate) async fn wait_until_written(&self, id: PartitionId, end: Offset) -> bool {
+        loop {
+            let progress = self.written.notified();
+            match self.with_partition(id, |partition| partition.writer.written_end() >= end) {
+                None => return false,
+                Some(true) => return true,
+                Some(false) if self.journal.poison().is_some() => return false,
+                Some(false) => progress.await,
+            }
+        }
+    }
+
     fn log_start_durable(self: &Rc<Self>, partition: &mut Partition, log_start: Offset) {
         let removed = partition.log.apply_log_start(log_start);
         partition.watchers.fire();

@@ -162,7 +162,8 @@ async fn delete_records(started: Rc<Started>, model: SharedModel, running: Rc<Ce
         let index = (started.runtime.random_u64() % PARTITIONS as u64) as i32;
         let offsets = started.storage.offsets(partition(index)).unwrap();
         let span = (offsets.high_watermark().0 - offsets.log_start().0) as u64;
-        let before = offsets.log_start().0 + (started.runtime.random_u64() % (span / 2 + 1)) as i64;
+        let span = if started.runtime.random_u64().is_multiple_of(4) { span } else { span / 2 };
+        let before = offsets.log_start().0 + (started.runtime.random_u64() % (span + 1)) as i64;
         {
             let asked = &mut model.borrow_mut().partitions[index as usize].log_start_asked;
             *asked = before.max(*asked);
