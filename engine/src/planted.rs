@@ -6,7 +6,7 @@
 pub enum Bug {
     /// Answers before the journal's flush.
     AckBeforeFlush,
-    /// Replay takes an old group of the same generation for the next one.
+    /// Replay takes what an earlier use of the journal left in a torn group for the group's own blocks.
     AcceptStaleBlock,
     /// Acknowledges a batch that lies above an unfinished direct run.
     AckAboveHole,

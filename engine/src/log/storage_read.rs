@@ -3,6 +3,7 @@
 //!
 //! Invariant: damaged bytes are quarantined when they are seen and never served; what lies before and behind them is.
 
+use std::io;
 use std::rc::Rc;
 
 use super::error::ReadError;
@@ -52,7 +53,7 @@ pub(crate) async fn execute(shard: &Rc<Shard>, mut plan: ReadPlan) -> Result<Rea
             }
         }
     }
-    Ok(result(plan, Vec::new(), 0))
+    Err(ReadError::Storage("a segment is missing, or damaged in too many places for one read".to_owned()))
 }
 
 /// A read that failed because retention took the segment meanwhile was out of range.
@@ -107,19 +108,27 @@ fn plan_again(shard: &Shard, plan: &ReadPlan, offset: Offset) -> Result<ReadPlan
 }
 
 async fn read_segment(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> Result<Outcome, ReadError> {
-    let failed = |error: std::io::Error| ReadError::Storage(error.to_string());
-    let index = index_of(shard, plan.id, base).await.map_err(failed)?;
+    match read_runs(shard, plan, base).await {
+        // Deleted since the plan, or missing: another plan tells.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outcome::Replan),
+        Err(error) => Err(ReadError::Storage(error.to_string())),
+        Ok(outcome) => Ok(outcome),
+    }
+}
+
+async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Result<Outcome> {
+    let index = index_of(shard, plan.id, base).await?;
     let directory = shard.with_partition(plan.id, |partition| partition.directory.clone());
-    let directory = directory.ok_or(ReadError::UnknownPartition)?;
+    let directory = directory.ok_or(io::ErrorKind::NotFound)?;
     let mut bytes_max = plan.bytes_max;
     for _ in 0..ATTEMPTS_MAX {
         let covered = index.borrow().covered();
         let range = index.borrow().read_range(plan.offset, bytes_max, covered);
         let Some((first, start, end)) = range else { return Ok(Outcome::NextSegment) };
-        let file = shard.files.readable(&shard.disk, plan.id, &directory, base).await.map_err(failed)?;
+        let file = shard.files.readable(&shard.disk, plan.id, &directory, base).await?;
         let length = (end.0 - start.0) as usize;
         // A read error is damage of the range that was read, not of the partition.
-        let bytes = file.read_at(u64::from(start.0), length).await.map_err(failed)?;
+        let bytes = file.read_at(u64::from(start.0), length).await?;
         let verified = match bytes.len() == length {
             true => index.borrow().verify(first, &bytes),
             false => index.borrow().verify(first, &bytes).and(Err(short(&index.borrow(), first, &bytes))),
@@ -134,10 +143,10 @@ async fn read_segment(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> Resul
             BatchCut::Exhausted => return Ok(Outcome::NextSegment),
             BatchCut::Found { .. } => return Ok(Outcome::Done(Bytes::new())),
             BatchCut::NeedMore { length } => bytes_max = bytes_max.max(length) * 2,
-            BatchCut::Damaged { .. } => return Err(ReadError::Storage("verified bytes are no batches".to_owned())),
+            BatchCut::Damaged { .. } => return Err(io::Error::other("verified bytes are no batches")),
         }
     }
-    Err(ReadError::Storage("a batch spans more than its index says".to_owned()))
+    Err(io::Error::other("a batch spans more than its index says"))
 }
 
 /// The segment ends before its index does: the damage begins behind the last whole run.

@@ -3,7 +3,8 @@
 mod rig;
 
 mod acknowledged_record_survives;
+mod planted_bug_unnoticed;
+mod producers_expire;
 mod random_crashes;
 mod record_not_found_by_time;
-mod producers_expire;
 mod retention_removes_the_right_segments;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use engine::log::AppendError;
-use engine::platform::sim::CutMode;
+use engine::platform::sim::{CutMode, SimDiskOptions};
 use engine::types::Offset;
 use net::platform::Runtime;
 
@@ -252,6 +252,14 @@ pub(crate) fn random_cut(machine: &mut Machine, random: u64) {
 
 pub(crate) fn run_seed(seed: u64, crashes: u64) -> (Exercised, u64) {
     let mut machine = Machine::new(seed, PARTITIONS, &[("internal.segment.bytes", "200000")]);
+    machine.settings.journal_files_max = 3 + (seed % 5) as usize;
+    if seed % 2 == 1 {
+        // Some operations take long, so that others overtake them; journals go round often.
+        let options = SimDiskOptions { latency_tail: 0.01, latency_tail_max: Duration::from_millis(100), ..SimDiskOptions::default() };
+        machine.disk.set_options(options);
+        machine.settings.journal_file_bytes = 128 << 10;
+        machine.settings.checkpoint_interval_ms = 100;
+    }
     let model = new_model();
     let exercised = Rc::new(Cell::new(Exercised::default()));
     for _ in 0..crashes {

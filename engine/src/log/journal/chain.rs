@@ -125,8 +125,6 @@ impl<'a> ChainReader<'a> {
             // An older group may stand here, from before the file was used again.
             .filter(|header| self.continues(header))
             .or_else(|| self.heads.get(&wanted).copied().filter(|header| self.continues(header)));
-        #[cfg(feature = "planted")]
-        let header = header.or(self.any_header_here().await);
         let Some(header) = header else { return Next::Bad };
         let Some(bytes) = self.read_group(&header).await else { return Next::Bad };
         match read_whole(&header, &bytes) {
@@ -137,16 +135,6 @@ impl<'a> ChainReader<'a> {
             }
             None => Next::Bad,
         }
-    }
-
-    /// The planted bug: any block that looks like a group is taken for the next one.
-    #[cfg(feature = "planted")]
-    async fn any_header_here(&mut self) -> Option<GroupHeader> {
-        if !crate::planted::is(crate::planted::Bug::AcceptStaleBlock) {
-            return None;
-        }
-        let block = self.read_block(self.end.file_number, self.end.position).await?;
-        self.identity.header_at(&block, self.end.file_number, self.end.position)
     }
 
     fn continues(&self, header: &GroupHeader) -> bool {
