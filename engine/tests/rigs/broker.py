@@ -27,6 +27,9 @@ KAFKA_SETTINGS = {
     "group.initial.rebalance.delay.ms": "0", "log.index.size.max.bytes": "1048576",
 }
 
+# A rig that is told to end must still run its `finally`: it owns a broker and mounts.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
 
 class Broker:
     """One broker process over one data directory; may be started again after a stop or a kill."""
@@ -110,6 +113,13 @@ class Broker:
         except OSError:
             return "(no log)"
 
+    def log_panic(self):
+        """The first panic in the log, else its last lines."""
+        with open(self.log, errors="replace") as f:
+            text = f.read()
+        at = text.find("panicked at")
+        return " | ".join(text[at:at + 900].splitlines()[:12]) if at >= 0 else self.log_tail()
+
     def _tidelog_command(self):
         settings = {"listeners": f"PLAINTEXT://{self.address}", "log.dirs": self.data,
                     "metrics.listener": f"127.0.0.1:{self.metrics_port}",
@@ -159,12 +169,18 @@ def main():
     broker = Broker(kind, int(port), data, data.rstrip("/") + ".log", settings)
     broker.start()
     try:
-        code = subprocess.call([w.replace("{}", broker.address) for w in words[at + 1:]])
+        command = subprocess.Popen([w.replace("{}", broker.address) for w in words[at + 1:]], start_new_session=True)
+        while command.poll() is None and broker.alive():
+            time.sleep(0.1)
         if not broker.alive():
-            print(f"FAIL broker-alive: the broker ended by itself: {broker.log_tail()}")
-            code = code or 1
+            # Nothing that the command could still say is about the broker: it would only wait for its timeouts.
+            os.killpg(command.pid, signal.SIGTERM)
+            print(f"FAIL broker-alive: the broker ended by itself: {broker.log_panic()}", flush=True)
+        code = command.wait()
     finally:
-        if broker.alive():
+        if not broker.alive():
+            code = 1
+        else:
             status = broker.stop()
             if broker.kind == "tidelog" and status != 0:
                 print(f"FAIL clean-stop: exit status {status}: {broker.log_tail()}")

@@ -6,7 +6,7 @@ After every restart all that was acknowledged or seen must be there, unchanged, 
 `--expect loss` the series passes only if it reports losses: the control run with flushing switched off.
 `--results FILE` appends one JSON line about the series.
 """
-import argparse, json, os, random, shutil, signal, subprocess, sys, tempfile, time
+import argparse, json, os, random, shutil, subprocess, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import disk                                       # noqa: E402
@@ -82,7 +82,7 @@ class Series:
         self.load = None
         status = self.broker.stop()
         if self.o.broker == "tidelog" and status != 0:
-            raise RuntimeError(f"clean stop ended with {status}: {self.broker.log_tail()}")
+            raise RuntimeError(f"clean stop ended with {status}: {self.broker.log_panic()}")
         self.broker.start(wait=self.o.ready)
         self.history.verify(read_all(self.broker.address, TOPIC, self.o.partitions))
 
@@ -110,9 +110,9 @@ class Series:
         end = time.monotonic() + seconds
         while not holds():
             if not self.broker.alive():
-                raise RuntimeError(f"the broker ended by itself: {self.broker.log_tail()}")
+                raise RuntimeError(f"the broker ended by itself: {self.broker.log_panic()}")
             if time.monotonic() > end:
-                raise RuntimeError(f"{why()} within {seconds} s; {self.broker.log_tail()}")
+                raise RuntimeError(f"{why()} within {seconds} s; {self.broker.log_panic()}")
             time.sleep(0.01)
 
 
@@ -152,7 +152,6 @@ def main():
     print(f"seed {o.seed}", flush=True)
     work = o.work or tempfile.mkdtemp(prefix="tidelog-rig-")
     os.makedirs(work, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))     # so that `finally` unmounts
     series, done = None, 0
     try:
         series = Series(o, work)
@@ -170,7 +169,7 @@ def main():
             series.stop_clean()
             report.ok("clean stop and start")
     except Exception as e:
-        report.fail(f"cycle {done}", f"{type(e).__name__}: {e}; log: {series.broker.log_tail() if series else ''}")
+        report.fail(f"cycle {done}", f"{type(e).__name__}: {e}; log: {series.broker.log_panic() if series else ''}")
     finally:
         if series:
             judge(o, series, report, done)
