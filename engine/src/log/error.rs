@@ -61,7 +61,7 @@ pub enum AppendError {
         got: i32,
     },
     /// The shard remembers as many producers as it may and none of this partition is idle enough to be forgotten.
-    #[error("this shard tracks {max} producer ids already")]
+    #[error("the shard remembers {max} producer ids, its most; a lower producer.id.expiration.ms frees some")]
     TooManyProducers {
         /// The bound.
         max: usize,
@@ -78,7 +78,7 @@ pub enum AppendError {
     #[error("the batch is malformed: {0}")]
     InvalidBatch(&'static str),
     /// No space for the batch's segment bytes; reads go on and appends resume when space returns (RELIABILITY R8).
-    #[error("no space left on the device")]
+    #[error("no space left on the device for the segment; appends go on when there is")]
     OutOfSpace,
     /// A write or flush failed, and the journal takes no more (RELIABILITY R9). The batch **may** be in the log.
     #[error("the journal failed: {0}")]

@@ -111,9 +111,7 @@ async fn rename(shard: &Shard, removal: &Removal) -> io::Result<()> {
     for base in &removal.bases {
         for extension in EXTENSIONS {
             let path = format!("{}/{}", removal.directory, segment_file_name(*base, extension));
-            if shard.disk.exists(&path).await? {
-                shard.disk.rename(&path, &format!("{path}{DELETED_SUFFIX}")).await?;
-            }
+            found(shard.disk.rename(&path, &format!("{path}{DELETED_SUFFIX}")).await)?;
         }
         shard.files.forget(removal.id, *base);
         shard.indexes.forget(removal.id, *base);
@@ -125,11 +123,16 @@ async fn unlink(shard: &Shard, removal: &Removal) -> io::Result<()> {
     for base in &removal.bases {
         for extension in EXTENSIONS {
             let name = segment_file_name(*base, extension);
-            let path = format!("{}/{name}{DELETED_SUFFIX}", removal.directory);
-            if shard.disk.exists(&path).await? {
-                shard.disk.remove_file(&path).await?;
-            }
+            found(shard.disk.remove_file(&format!("{}/{name}{DELETED_SUFFIX}", removal.directory)).await)?;
         }
     }
     shard.disk.sync_directory(&removal.directory).await
+}
+
+/// A file that is not there needs no change.
+fn found(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }

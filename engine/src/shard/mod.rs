@@ -98,6 +98,7 @@ impl Shard {
     pub async fn start(runtime: &Runtime, disk: &Disk, seed: ShardSeed) -> Result<Shard, StorageError> {
         let ShardSeed { id, seat, view, generation, partitions, settings } = seed;
         let storage = Storage::start(runtime, disk, id, generation, settings.storage.clone(), partitions).await?;
+        storage.set_producer_expiration(producer_expiration_ms(&view));
         let (mesh, receiver) = seat.take();
         let shard = Shard {
             inner: Rc::new(Inner {
@@ -393,7 +394,7 @@ impl Shard {
                 self.storage().configure(id, topic.image.config.clone());
             }
         }
-        self.storage().set_producer_expiration(i64::from(next.image.broker_config.producer_id_expiration_ms()));
+        self.storage().set_producer_expiration(producer_expiration_ms(&next));
         self.inner.view.replace(next.clone());
         for (id, _, topic) in self.own_partitions(&before) {
             if next.owner(id).is_none()
@@ -405,6 +406,11 @@ impl Shard {
         }
         result
     }
+}
+
+/// What was set at run time counts, too.
+fn producer_expiration_ms(view: &ClusterView) -> i64 {
+    i64::from(view.image.broker_config.producer_id_expiration_ms())
 }
 
 /// Name of a partition's directory.

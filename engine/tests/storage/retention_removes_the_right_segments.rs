@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use engine::log::{AppendError, ReadError};
+use engine::log::{AppendError, Isolation, ReadError, ReadRequest};
 use engine::platform::sim::{CutMode, SimDiskOptions};
 use engine::types::Offset;
 
@@ -162,6 +162,48 @@ fn segments_below_deleted_records_go() {
     });
 }
 
+#[test]
+fn a_reader_whose_segment_goes_is_out_of_range() {
+    machine(10, &[("retention.ms", "-1"), ("file.delete.delay.ms", "0")]).run(async |started| {
+        fill(&started, 0..45).await;
+        let request = |offset| ReadRequest {
+            id: partition(0),
+            offset: Offset(offset),
+            bytes_max: 1 << 20,
+            at_least_one: true,
+            isolation: Isolation::ReadUncommitted,
+            current_leader_epoch: None,
+            last_fetched_epoch: None,
+        };
+        // By then a checkpoint has had everything written, and the oldest batches have left the cache.
+        sleep(&started, 2_000).await;
+        let (gone, stays) = (started.storage.plan_read(&request(3)).unwrap(), started.storage.plan_read(&request(33)).unwrap());
+        started.storage.delete_records(partition(0), Offset(30)).await.unwrap();
+        sleep(&started, 100).await;
+        let read = started.storage.execute_read(gone).await.map(|result| result.bytes);
+        assert!(matches!(read, Err(ReadError::OffsetOutOfRange { log_start: Offset(30), .. })), "{read:?}");
+        assert!(started.storage.execute_read(stays).await.unwrap().bytes > 0);
+    });
+}
+
+#[test]
+fn a_quarantined_range_goes_with_its_segment() {
+    let mut machine = machine(11, &[("retention.ms", "600000"), ("file.delete.delay.ms", "0")]);
+    let disk = machine.disk.clone();
+    machine.run(async move |started| {
+        fill(&started, 0..25).await;
+        sleep(&started, 2_000).await;
+        assert!(disk.rot("orders-0/00000000000000000000.log", 25_000, 1).unwrap());
+        assert!(matches!(started.read_all(0, 2).await, Err(ReadError::Quarantined { .. })));
+        assert_eq!(started.storage.metrics().quarantined_ranges, 1);
+        sleep(&started, 10 * MINUTE).await;
+        assert_eq!(log_start(&started), 25);
+        assert_eq!(started.storage.metrics().quarantined_ranges, 0);
+        fill(&started, 25..27).await;
+        assert_eq!(started.read_all(0, 25).await.unwrap().len(), 2);
+    });
+}
+
 /// Kills or cuts at every few hundred microseconds around a retention that takes everything.
 #[test]
 fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
@@ -185,7 +227,7 @@ fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
         });
         machine.run_for(30_000);
         // Virtual time: the check comes 30 s after the start.
-        machine.simulation.run_for(Duration::from_micros(60 + 250 * (step % 40)));
+        machine.simulation.run_for(Duration::from_micros(60 + 350 * (step % 60)));
         match modes[(step / 7) as usize % 4] {
             None => machine.kill(),
             Some(mode) => machine.cut_power(mode),
