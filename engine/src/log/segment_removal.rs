@@ -102,7 +102,9 @@ async fn wait_until_unused(shard: &Shard, removal: &Removal) -> bool {
             None => return false,
             Some(true) => return true,
             Some(false) if shard.journal.poison().is_some() => return false,
-            Some(false) => drop(shard.runtime.timeout(Duration::from_millis(50), progress).await),
+            Some(false) => {
+                let _ = shard.runtime.timeout(Duration::from_millis(50), progress).await;
+            }
         }
     }
 }

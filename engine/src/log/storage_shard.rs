@@ -123,7 +123,7 @@ impl Shard {
     pub(crate) async fn pause(&self, milliseconds: u64) {
         let stop = self.stop.notified();
         if !self.stopping.get() {
-            drop(self.runtime.timeout(Duration::from_millis(milliseconds), stop).await);
+            let _ = self.runtime.timeout(Duration::from_millis(milliseconds), stop).await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! The storage of one shard on the simulated disk: one file per failure it guards against.
 
+#![allow(clippy::unwrap_used)]
+
 mod rig;
 
 mod acknowledged_record_survives;
