@@ -87,17 +87,19 @@ pub(crate) async fn run(shard: &Rc<Shard>, mut checkpointer: Checkpointer) -> Ch
     let interval = Duration::from_millis(shard.settings.checkpoint_interval_ms.max(1));
     loop {
         let work = shard.checkpoint_work.notified();
-        if shard.stopping.get() {
+        // The journal may need files freed until its very last group.
+        if shard.stopping.get() && shard.journal.is_stopped() {
             return checkpointer;
         }
-        let _ = shard.runtime.timeout(interval, work).await;
-        if shard.stopping.get() || shard.journal.poison().is_some() {
-            if shard.journal.poison().is_some() && !shard.stopping.get() {
-                shard.checkpoint_work.notified().await;
-            }
+        if shard.journal.poison().is_some() {
+            work.await;
             continue;
         }
-        if !checkpointer.is_behind(shard) {
+        // One checkpoint frees what the one before it covers: when files are short, the next follows at once.
+        if !(shard.journal.is_short() && checkpointer.is_behind(shard)) {
+            let _ = shard.runtime.timeout(interval, work).await;
+        }
+        if !checkpointer.is_behind(shard) || shard.journal.poison().is_some() {
             continue;
         }
         match checkpointer.take(shard).await {

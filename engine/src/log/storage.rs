@@ -317,6 +317,7 @@ impl Storage {
         runtime.spawn(async move {
             shard.journal.run(&Owner(shard.clone())).await;
             shard.write_work.notify_one();
+            shard.checkpoint_work.notify_one();
         });
         let shard = self.shard.clone();
         runtime.spawn(async move { write_behind::run(&shard).await });
@@ -504,8 +505,6 @@ impl Storage {
         })
         .await;
         shard.journal.stop();
-        shard.checkpoint_work.notify_all();
-        shard.checkpoint_work.notify_one();
         shard.write_up_to.set(u64::MAX);
         shard.write_work.notify_one();
         wait_until(shard, || {

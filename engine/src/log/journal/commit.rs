@@ -325,6 +325,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether the next change of file has to wait for a checkpoint.
+    pub fn is_short(&self) -> bool {
+        let files = self.files.borrow();
+        files.free_files() == 0 && files.next_number().is_none()
+    }
+
     /// Whether the next change of file would have to wait, and making one more is allowed.
     pub fn should_grow(&self) -> bool {
         let files = self.files.borrow();
