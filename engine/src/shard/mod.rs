@@ -11,8 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::platform::sync::Semaphore;
-use net::platform::sync::Closed;
+use net::platform::sync::{Closed, Semaphore, oneshot};
 use net::platform::{Listener, Runtime};
 use net::server::ReceiveBudget;
 
@@ -45,6 +44,8 @@ use signal::{Outstanding, Signal};
 
 /// How often connections are looked at for deadlines.
 const DEADLINE_LOOK: Duration = Duration::from_secs(1);
+/// Partitions that a shard creates at the same time.
+const CREATIONS_TOGETHER_MAX: usize = 32;
 /// How long a stopping shard waits for its connections to finish their requests.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -376,25 +377,53 @@ impl Shard {
         })
     }
 
+    /// Several at a time: each waits for the disk more than once.
+    async fn create_partitions(
+        &self,
+        created: Vec<(PartitionId, String, LeaderEpoch, Arc<tuning::TopicConfig>)>,
+    ) -> Result<(), StorageError> {
+        let slots = Semaphore::new(CREATIONS_TOGETHER_MAX);
+        let mut pending = Vec::with_capacity(created.len());
+        for (id, directory, leader_epoch, config) in created {
+            let slot = slots.acquire(1).await;
+            let (sender, receiver) = oneshot::channel();
+            let storage = self.storage().clone();
+            self.runtime().spawn(async move {
+                let result = storage.create_partition(id, &directory, leader_epoch, config).await;
+                if let Err(error) = &result {
+                    tracing::error!(directory, %error, "creating the partition failed");
+                }
+                drop(slot);
+                let _ = sender.send(result);
+            });
+            pending.push(receiver);
+        }
+        let mut result = Ok(());
+        for created in pending {
+            if let Ok(Err(error)) = created.await {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
     /// Follows a new view: partitions that became this shard's are created before clients can name them, deleted ones
     /// go after clients can no longer.
     async fn follow(&self, next: Arc<ClusterView>) -> Result<(), StorageError> {
         let before = self.view();
         let mut result = Ok(());
+        let mut created = Vec::new();
         for (id, partition, topic) in self.own_partitions(&next) {
-            let directory = directory(&topic.image, id);
             if before.owner(id).is_none() {
-                let config = topic.image.config.clone();
-                let created = self.storage().create_partition(id, &directory, partition.leader_epoch, config);
-                if let Err(error) = created.await {
-                    tracing::error!(directory, %error, "creating the partition failed");
-                    result = Err(error);
-                }
+                created.push((id, directory(&topic.image, id), partition.leader_epoch, topic.image.config.clone()));
             } else if before.topic_by_id(id.topic_id).is_none_or(|known| known.image.config != topic.image.config) {
                 self.storage().configure(id, topic.image.config.clone());
             }
         }
         self.storage().set_producer_expiration(producer_expiration_ms(&next));
+        if let Err(error) = self.create_partitions(created).await {
+            result = Err(error);
+        }
         self.inner.view.replace(next.clone());
         for (id, _, topic) in self.own_partitions(&before) {
             if next.owner(id).is_none()
