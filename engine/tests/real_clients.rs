@@ -67,7 +67,6 @@ fn a_waiting_consumer_gets_what_is_produced_later() {
 }
 
 #[test]
-#[ignore = "the search by time has not landed in storage"]
 fn offsets_are_found_by_time_and_by_name() {
     let node = TestNode::start(&[]);
     produce(&node, "times", &[], &values("v", 10));
