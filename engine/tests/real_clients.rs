@@ -152,7 +152,7 @@ fn the_brokers_own_time_and_codec_reach_the_consumer() {
     let sent = values("v", 50);
     produce(&node, "stamped", &[("compression.type", "snappy"), ("linger.ms", "5")], &sent);
     assert_same(&consume(&node, "stamped", Offset::Beginning, sent.len()), &sent);
-    let consumer: BaseConsumer = node.client(&[("group.id", "unused")]).create().expect("a consumer");
+    let consumer: BaseConsumer = node.client(&[("group.id", "unused"), ("enable.auto.commit", "false")]).create().expect("a consumer");
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset("stamped", 0, Offset::Beginning).expect("a good offset");
     consumer.assign(&partitions).expect("assigned");
