@@ -1,6 +1,8 @@
 //! Retention and DeleteRecords take exactly the segments they should, whatever is cut short; a clock that jumps takes none.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use engine::log::{AppendError, Isolation, ReadError, ReadRequest};
@@ -326,4 +328,63 @@ fn a_full_disk_refuses_appends_serves_reads_and_recovers_by_retention() {
         let start = log_start(&started);
         assert_eq!(started.read_all(0, start).await.unwrap().last().unwrap().1, acknowledged - 1);
     });
+}
+
+/// Life after life with retention always at work: what stays is a whole suffix, and a log start never goes back.
+#[test]
+fn retention_under_random_crashes_leaves_a_whole_suffix() {
+    for seed in 0..16u64 {
+        let delay = (seed % 4 * 7).to_string();
+        let topic = [("retention.bytes", "150000"), ("retention.ms", "700"), ("file.delete.delay.ms", delay.as_str())];
+        let mut machine = machine(1_000 + seed, &topic);
+        machine.settings.retention_check_ms = 5 + seed % 40;
+        machine.settings.direct_run_bytes_min = if seed % 2 == 0 { 20_000 } else { 1 << 20 };
+        machine.settings.checkpoint_interval_ms = 20 + 13 * (seed % 9);
+        let acknowledged = Rc::new(Cell::new(0));
+        let mut log_start_before = 0;
+        for life in 0..8u64 {
+            let (end, step) = (acknowledged.clone(), seed * 31 + life * 17);
+            let found = machine.run(async move |started| {
+                assert!(started.report.damage.is_empty(), "seed {seed} life {life}: {}", started.report);
+                let offsets = started.storage.offsets(partition(0)).unwrap();
+                let (start, log_end) = (offsets.log_start().0, offsets.log_end().0);
+                assert!(start >= log_start_before, "seed {seed} life {life}: {start} after {log_start_before}");
+                assert!(log_end >= end.get(), "seed {seed} life {life}: {log_end} of {}", end.get());
+                let expected: Vec<(i64, u64)> = (start..log_end).map(|offset| (offset, offset as u64)).collect();
+                // Retention may pass while this reads.
+                match started.read_all(0, start).await {
+                    Ok(found) => assert_eq!(found, expected, "seed {seed} life {life}"),
+                    Err(error) => assert!(matches!(error, ReadError::OffsetOutOfRange { .. }), "{error:?}"),
+                }
+                end.set(log_end);
+                let storage = started.storage.clone();
+                started.runtime.clone().spawn(async move {
+                    for number in log_end.. {
+                        let now_ms = started.runtime.wall_clock_ms();
+                        let size = 100 + (number as usize * 7_919 + step as usize) % 40_000;
+                        let mut request = batch(number as u64, size, None);
+                        (request.max_timestamp, request.now_ms) = (now_ms, now_ms);
+                        let Ok(appended) = storage.append(partition(0), request).await else { return };
+                        assert_eq!(appended.base_offset.0, number);
+                        end.set(number + 1);
+                        if number % 50 == 0 {
+                            sleep(&started, 1_000 * (step % 3)).await;
+                        }
+                    }
+                });
+                (start, log_end)
+            });
+            let (start, first_of_life) = found;
+            log_start_before = start;
+            machine.simulation.run_for(Duration::from_micros(100_000 + step * 7_919 % 400_000));
+            match step % 4 {
+                0 => machine.kill(),
+                1 => machine.cut_power(CutMode::Earliest(0.5)),
+                2 => machine.cut_power(CutMode::Latest(0.5)),
+                _ => machine.cut_power(CutMode::Random(0.5)),
+            }
+            assert!(acknowledged.get() > first_of_life, "seed {seed} life {life}: it got somewhere");
+        }
+        assert!(log_start_before > 0, "seed {seed}: retention took something");
+    }
 }
