@@ -29,7 +29,9 @@ class Series:
         self.o, self.work = options, work
         self.random = random.Random(options.seed)
         self.place = disk.Folder(work) if options.fault == "kill9" else disk.CutDisk(work, options.fs, options.megabytes)
-        settings = dict(s.split("=", 1) for s in options.set)
+        # Cycles are short: without more frequent checkpoints hardly one would end before the next fault.
+        settings = {"checkpoint.interval.ms": "300"} if options.broker == "tidelog" else {}
+        settings.update(s.split("=", 1) for s in options.set)
         self.broker = Broker(options.broker, options.port, self.place.data, os.path.join(work, "broker.log"), settings)
         self.history = History(options.partitions)
         self.load = None

@@ -86,7 +86,7 @@ func (f *franzChecks) produce(topic string, count int, options ...kgo.Opt) ([]in
 	for n := range records {
 		records[n] = &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", n), Value: fmt.Appendf(nil, "v%d", n),
 			Headers:   []kgo.RecordHeader{{Key: "h", Value: []byte("x")}},
-			Timestamp: time.UnixMilli(1700000000000 + int64(n)*1000)}
+			Timestamp: time.UnixMilli(start + int64(n)*1000)}
 	}
 	results := client.ProduceSync(ctx, records...)
 	var offsets []int64
@@ -128,7 +128,7 @@ func (f *franzChecks) codec(name string, codec kgo.CompressionCodec) error {
 	}
 	for n, r := range got {
 		if r.Offset != int64(n) || string(r.Value) != fmt.Sprintf("v%d", n) || string(r.Key) != fmt.Sprintf("k%d", n) ||
-			len(r.Headers) != 1 || r.Timestamp.UnixMilli() != 1700000000000+int64(n)*1000 {
+			len(r.Headers) != 1 || r.Timestamp.UnixMilli() != start+int64(n)*1000 {
 			return fmt.Errorf("record %d came back as %d %s=%s", n, r.Offset, r.Key, r.Value)
 		}
 	}
@@ -174,7 +174,7 @@ func (f *franzChecks) longPoll() error {
 func (f *franzChecks) times() error {
 	return f.admin(func(ctx context.Context, a *kadm.Client) error {
 		topic := f.topic + "-lz4"
-		for ms, want := range map[int64]int64{1700000050000: 50, 1700000050001: 51} {
+		for ms, want := range map[int64]int64{start + 50000: 50, start + 50001: 51} {
 			got, err := a.ListOffsetsAfterMilli(ctx, ms, topic)
 			if o, _ := got.Lookup(topic, 0); err != nil || o.Offset != want {
 				return fmt.Errorf("time %d gives %v (%v), not %d", ms, o, err, want)

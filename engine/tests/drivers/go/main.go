@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// start is the time of every topic's first record: recent enough for retention, in whole seconds.
+var start = time.Now().Add(-time.Hour).Truncate(time.Second).UnixMilli()
+
 type report struct{ passed, failed int }
 
 func (r *report) run(name string, check func() error) {

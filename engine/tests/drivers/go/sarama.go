@@ -75,7 +75,7 @@ func (s *saramaRun) messages(topic string, count int) []*sarama.ProducerMessage 
 	out := make([]*sarama.ProducerMessage, count)
 	for n := range out {
 		out[n] = &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder(fmt.Sprintf("k%d", n)),
-			Value: sarama.StringEncoder(fmt.Sprintf("v%d", n)), Timestamp: time.UnixMilli(1700000000000 + int64(n)*1000),
+			Value: sarama.StringEncoder(fmt.Sprintf("v%d", n)), Timestamp: time.UnixMilli(start + int64(n)*1000),
 			Headers: []sarama.RecordHeader{{Key: []byte("h"), Value: []byte("x")}}}
 	}
 	return out
@@ -178,7 +178,7 @@ func (s *saramaRun) offsets() error {
 		return err
 	}
 	defer client.Close()
-	for at, want := range map[int64]int64{sarama.OffsetOldest: 0, sarama.OffsetNewest: 200, 1700000050000: 50} {
+	for at, want := range map[int64]int64{sarama.OffsetOldest: 0, sarama.OffsetNewest: 200, start + 50000: 50} {
 		if got, err := client.GetOffset(s.topic+"-lz4", 0, at); err != nil || got != want {
 			return fmt.Errorf("offset for %d is %d (%v), not %d", at, got, err, want)
 		}

@@ -14,6 +14,8 @@ public class Client {
     interface Check { void run() throws Exception; }
 
     static final String TOPIC = "java-" + System.currentTimeMillis();
+    /** Time of every topic's first record: recent enough for retention, in whole seconds. */
+    static final long START = System.currentTimeMillis() / 1000 * 1000 - 3600000;
     static String address;
     static int passed, failed;
 
@@ -58,7 +60,7 @@ public class Client {
         List<RecordMetadata> out = new ArrayList<>();
         try (var producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
             for (int n = 0; n < count; n++) {
-                var record = new ProducerRecord<>(topic, 0, 1700000000000L + n * 1000L, "k" + n, "v" + n);
+                var record = new ProducerRecord<>(topic, 0, START + n * 1000L, "k" + n, "v" + n);
                 record.headers().add("h", new byte[] {1});
                 sent.add(producer.send(record));
             }
@@ -95,7 +97,7 @@ public class Client {
             var got = read(c, 200);
             for (int n = 0; n < 200; n++) {
                 equal(got.get(n).key() + got.get(n).value(), "k" + n + "v" + n);
-                equal(got.get(n).timestamp(), 1700000000000L + n * 1000L);
+                equal(got.get(n).timestamp(), START + n * 1000L);
                 equal(got.get(n).headers().toArray().length, 1);
             }
         }
@@ -117,7 +119,7 @@ public class Client {
             try (var c = consumer()) {
                 equal(c.beginningOffsets(List.of(tp)), Map.of(tp, 0L));
                 equal(c.endOffsets(List.of(tp)), Map.of(tp, 200L));
-                equal(c.offsetsForTimes(Map.of(tp, 1700000033000L)).get(tp).offset(), 33L);
+                equal(c.offsetsForTimes(Map.of(tp, START + 33000L)).get(tp).offset(), 33L);
                 equal(c.offsetsForTimes(Map.of(tp, 4102444800000L)).get(tp), null);
                 equal(c.partitionsFor(TOPIC).size(), 2);
                 equal(c.listTopics().containsKey(TOPIC), true);
@@ -173,7 +175,7 @@ public class Client {
         run("list-offsets", () -> {
             var tp = new TopicPartition(TOPIC + "-gzip", 0);
             equal(get(admin.listOffsets(Map.of(tp, OffsetSpec.latest())).partitionResult(tp)).offset(), 200L);
-            equal(get(admin.listOffsets(Map.of(tp, OffsetSpec.forTimestamp(1700000012000L))).partitionResult(tp)).offset(), 12L);
+            equal(get(admin.listOffsets(Map.of(tp, OffsetSpec.forTimestamp(START + 12000L))).partitionResult(tp)).offset(), 12L);
         });
         run("delete-records", () -> {
             var tp = new TopicPartition(TOPIC + "-snappy", 0);

@@ -2,6 +2,7 @@
 const { Kafka, CompressionTypes, ConfigResourceTypes, logLevel } = require('kafkajs')
 
 const topic = `kafkajs-${Date.now()}`
+const start = Math.floor(Date.now() / 1000) * 1000 - 3600000 // an hour ago: recent enough for retention, whole seconds
 const kafka = new Kafka({ clientId: 'checks', brokers: [process.argv[2]], logLevel: logLevel.NOTHING, retry: { retries: 3 } })
 const admin = kafka.admin()
 let passed = 0, failed = 0
@@ -35,7 +36,7 @@ async function produce(name, count, how = {}, client = {}) {
   const producer = kafka.producer(client)
   await producer.connect()
   try {
-    const messages = Array.from({ length: count }, (_, n) => ({ key: `k${n}`, value: `v${n}`, partition: 0, headers: { h: 'x' }, timestamp: String(1700000000000 + n * 1000) }))
+    const messages = Array.from({ length: count }, (_, n) => ({ key: `k${n}`, value: `v${n}`, partition: 0, headers: { h: 'x' }, timestamp: String(start + n * 1000) }))
     return await producer.send({ topic: name, messages, ...how })
   } finally {
     await producer.disconnect()
@@ -56,7 +57,7 @@ async function main() {
   await run('offsets', async () => {
     await produce(`${topic}-offsets`, 100)
     equal(await admin.fetchTopicOffsets(`${topic}-offsets`), [{ partition: 0, offset: '100', high: '100', low: '0' }])
-    equal(await admin.fetchTopicOffsetsByTimestamp(`${topic}-offsets`, 1700000040000), [{ partition: 0, offset: '40' }])
+    equal(await admin.fetchTopicOffsetsByTimestamp(`${topic}-offsets`, start + 40000), [{ partition: 0, offset: '40' }])
   })
   await run('describe-cluster', async () => equal((await admin.describeCluster()).brokers.length, 1))
   await run('partitions', async () => {

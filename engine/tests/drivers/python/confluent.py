@@ -9,6 +9,7 @@ from report import Report
 ADDRESS = sys.argv[1]
 BASE = {"bootstrap.servers": ADDRESS, "broker.address.family": "v4", "log_level": 0}
 TOPIC = f"confluent-{time.time_ns()}"
+START = int(time.time()) * 1000 - 3600000       # an hour ago: recent enough for retention, whole seconds
 admin, report = AdminClient(BASE), Report("confluent-kafka")
 
 
@@ -16,7 +17,7 @@ def produce(topic, count, **config):
     answers, producer = [], Producer({**BASE, **config})
     for n in range(count):
         producer.produce(topic, b"v%d" % n, b"k%d" % n, 0, on_delivery=lambda e, m: answers.append((e, m.offset())),
-                         headers=[("h", b"x")], timestamp=1700000000000 + n * 1000)
+                         headers=[("h", b"x")], timestamp=START + n * 1000)
     assert producer.flush(20) == 0, "not flushed"
     assert len(answers) == count and all(e is None for e, _ in answers), answers[:3]
     return [o for _, o in answers]
@@ -57,7 +58,7 @@ def codec(name):
     assert sorted(offsets) == list(range(200)), offsets[:5]
     got = consume(topic, 0, 200)
     assert [(m.key(), m.value(), m.headers()) for m in got] == [(b"k%d" % n, b"v%d" % n, [("h", b"x")]) for n in range(200)]
-    assert [m.timestamp()[1] for m in got] == [1700000000000 + n * 1000 for n in range(200)]
+    assert [m.timestamp()[1] for m in got] == [START + n * 1000 for n in range(200)]
 
 
 def acks(value):
@@ -81,14 +82,14 @@ def seek():
 
 def times():
     c = Consumer({**BASE, "group.id": "none"})
-    ask = [TopicPartition(f"{TOPIC}-gzip", 0, t) for t in (1700000050000, 0, 1700000050001)]
+    ask = [TopicPartition(f"{TOPIC}-gzip", 0, t) for t in (START + 50000, 0, START + 50001)]
     assert [c.offsets_for_times([a], 10)[0].offset for a in ask] == [50, 0, 51]
     assert c.offsets_for_times([TopicPartition(f"{TOPIC}-gzip", 0, 4102444800000)], 10)[0].offset == -1
     c.close()
 
 
 def list_offsets():
-    for spec, want in ((OffsetSpec.earliest(), 0), (OffsetSpec.latest(), 200), (OffsetSpec.for_timestamp(1700000007000), 7)):
+    for spec, want in ((OffsetSpec.earliest(), 0), (OffsetSpec.latest(), 200), (OffsetSpec.for_timestamp(START + 7000), 7)):
         tp = TopicPartition(f"{TOPIC}-lz4", 0)
         assert admin.list_offsets({tp: spec})[tp].result(20).offset == want
 

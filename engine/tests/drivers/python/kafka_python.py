@@ -7,6 +7,7 @@ from report import Report
 
 ADDRESS = sys.argv[1]
 TOPIC = f"kafka-python-{time.time_ns()}"
+START = int(time.time()) * 1000 - 3600000       # an hour ago: recent enough for retention, whole seconds
 report = Report("kafka-python")
 admin = None
 
@@ -30,7 +31,7 @@ def until(get, seconds=10):
 def produce(topic, count, **config):
     p = KafkaProducer(bootstrap_servers=ADDRESS, **config)
     futures = [p.send(topic, key=b"k%d" % n, value=b"v%d" % n, partition=0, headers=[("h", b"x")],
-                      timestamp_ms=1700000000000 + n * 1000) for n in range(count)]
+                      timestamp_ms=START + n * 1000) for n in range(count)]
     p.flush(20)
     out = [f.get(20).offset for f in futures]
     p.close(10)
@@ -81,7 +82,7 @@ def times():
     c = KafkaConsumer(bootstrap_servers=ADDRESS, group_id=None)
     tp = TopicPartition(f"{TOPIC}-lz4", 0)
     try:
-        assert c.offsets_for_times({tp: 1700000030000})[tp].offset == 30
+        assert c.offsets_for_times({tp: START + 30000})[tp].offset == 30
         assert c.beginning_offsets([tp])[tp] == 0
         assert c.end_offsets([tp])[tp] == 100
     finally:
