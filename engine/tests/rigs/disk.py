@@ -84,9 +84,9 @@ class CutDisk:
         with open(os.path.join(self.served, "ctl")) as f:
             return dict(word.split("=") for word in f.read().split())
 
-    def cut(self, share, seed, mode):
+    def cut(self, share, seed, mode, sector):
         """Power off now; mode 0 keeps each unflushed sector with chance `share`, 1 the earliest, 2 the latest writes."""
-        self.control(f"cut {share} {seed} {mode} 512")
+        self.control(f"cut {share} {seed} {mode} {sector}")
 
     def power_on(self):
         """Call after the broker is dead: the file system is unmounted, the disk comes back, its journal is replayed."""
