@@ -169,7 +169,7 @@ impl Node {
             None => None,
         };
         let identity = data_directory::open(disk, runtime, &settings.broker).await?;
-        let (mut store, image) = open_metadata(runtime, disk, &settings, &identity).await?;
+        let (mut store, image) = open_metadata(runtime, disk, &settings.broker, &identity).await?;
         let recovered = log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
         data_directory::remove_clean_mark(disk).await?;
         let image = take_the_lead(runtime, &mut store, image, &settings).await?;
@@ -281,17 +281,18 @@ async fn listen_on(runtime: &Runtime, address: SocketAddr) -> Result<(Listener, 
     Ok((listener, local))
 }
 
-async fn open_metadata(
+/// The metadata log and the image that its records make; a new log gets its first records.
+pub(crate) async fn open_metadata(
     runtime: &Runtime,
     disk: &Disk,
-    settings: &NodeSettings,
+    broker: &Arc<BrokerConfig>,
     identity: &MetaProperties,
 ) -> Result<(MetadataStore, MetadataImage), StartError> {
     let (mut store, found) = MetadataStore::open(disk).await?;
     for finding in &found.findings {
         warn!("{finding}");
     }
-    let mut image = MetadataImage::empty(&identity.cluster_id, settings.broker.clone());
+    let mut image = MetadataImage::empty(&identity.cluster_id, broker.clone());
     image.offset = found.first_offset - 1;
     apply(&mut image, &found.records)?;
     if found.records.is_empty() {
@@ -306,7 +307,8 @@ fn apply(image: &mut MetadataImage, records: &[crate::cluster::Record]) -> Resul
     records.iter().try_for_each(|record| image.apply(record)).map_err(|error| StartError::Replay(error.to_string()))
 }
 
-fn known_partitions(image: &MetadataImage) -> KnownPartitions {
+/// What recovery is told of the partitions.
+pub(crate) fn known_partitions(image: &MetadataImage) -> KnownPartitions {
     let known = |(id, topic, _): (_, &Arc<crate::cluster::TopicImage>, _)| {
         (id, KnownPartition { directory: directory(topic, id), config: topic.config.clone() })
     };

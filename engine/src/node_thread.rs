@@ -186,7 +186,8 @@ fn resolve_pair(host: &str, port: u16) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("{host} has no address"))
 }
 
-fn lock(data_directory: &Path) -> Result<File, String> {
+/// Holds the data directory for as long as the file is open.
+pub(crate) fn lock(data_directory: &Path) -> Result<File, String> {
     let path = data_directory.join(LOCK_FILE);
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = opened.map_err(|error| format!("{}: {error}", path.display()))?;

@@ -3,6 +3,7 @@
 //! Decisions are plain structs ([`PartitionLog`] and its parts); the edges that move bytes call them.
 
 pub(crate) mod admission;
+pub mod adoption;
 pub mod append;
 pub mod batch;
 pub mod cache;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use net::platform::Runtime;
+use rkyv::util::AlignedVec;
 use tuning::TopicConfig;
 
 use super::checkpoint::{
@@ -135,6 +136,25 @@ pub async fn recover(
         .map(|checkpoint| RecoveredPartition { checkpoint })
         .collect();
     Ok(Recovered { generation, partitions, report })
+}
+
+/// Begins a new generation on top of start checkpoints that [`recover`] wrote: `change` edits their partitions and gives
+/// the new body. No journal of the present generation may have been written.
+pub(crate) async fn begin_generation(
+    runtime: &Runtime,
+    disk: &Disk,
+    change: impl FnOnce(&mut BTreeMap<PartitionId, PartitionCheckpoint>) -> AlignedVec,
+) -> Result<(), StorageError> {
+    let mut base = read_base(disk, &BTreeMap::new(), &mut RecoveryReport::default()).await?;
+    let body = change(&mut base.partitions);
+    let generation = Generation {
+        number: base.generation.map_or(1, |old| old.number + 1),
+        secret: new_secret(runtime),
+    };
+    let header = CheckpointHeader { generation, shard: None, sequence: base.sequence + 1, cut: CHAIN_START };
+    write_start_checkpoints(disk, &header, &body, base.first_copy)
+        .await
+        .map_err(StorageError::during("writing the start checkpoints"))
 }
 
 /// The chain before its first group.

@@ -3,12 +3,24 @@
 //! Order: decide on the present image, make the records durable in both copies, replay them, hand the new image to
 //! every shard, wait until each follows it, answer (DESIGN §7).
 
+use net::platform::Runtime;
 use net::platform::sync::Mutex;
 
 use super::Shard;
 use crate::cluster::controller::ControlErrorKind;
 use crate::cluster::{ControlError, ControlRequest, ControlResponse, Controller, MetadataStore};
 use crate::types::TopicId;
+
+/// An id that no topic ever had.
+pub(crate) fn new_topic_id(runtime: &Runtime) -> TopicId {
+    loop {
+        let id = (u128::from(runtime.random_u64()) << 64) | u128::from(runtime.random_u64());
+        // Kafka reserves the smallest ids (KIP-516).
+        if id > 255 {
+            return TopicId(id.to_be_bytes());
+        }
+    }
+}
 
 /// The controller with its log.
 pub struct ControlEdge {
@@ -31,13 +43,7 @@ impl ControlEdge {
     pub(super) async fn handle(&self, shard: &Shard, request: ControlRequest) -> ControlResponse {
         let mut state = self.state.lock().await;
         let runtime = shard.runtime();
-        let mut new_id = || loop {
-            let id = (u128::from(runtime.random_u64()) << 64) | u128::from(runtime.random_u64());
-            // Kafka reserves the smallest ids (KIP-516).
-            if id > 255 {
-                return TopicId(id.to_be_bytes());
-            }
-        };
+        let mut new_id = || new_topic_id(runtime);
         let decision = state.controller.handle(&request, &mut new_id);
         if decision.records.is_empty() {
             return decision.response;

@@ -25,6 +25,7 @@ mod stall;
 pub mod view;
 
 pub use control::ControlEdge;
+pub(crate) use control::new_topic_id;
 pub use view::{ClusterView, TopicView};
 
 use crate::api::fetch_session::FetchSessions;
