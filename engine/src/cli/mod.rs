@@ -5,6 +5,7 @@
 
 mod config;
 mod consume;
+mod log_import;
 mod offsets;
 mod output;
 mod produce;
@@ -43,6 +44,9 @@ pub enum Command {
     /// About the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Work on the logs of a stopped node.
+    #[command(subcommand)]
+    Log(log_import::LogCommand),
 }
 
 /// Where a cluster is.
@@ -90,6 +94,7 @@ impl Command {
             Command::Produce(arguments) => on_executor(|runtime| arguments.run(runtime)),
             Command::Consume(arguments) => on_executor(|runtime| arguments.run(runtime)),
             Command::Config(command) => command.run(),
+            Command::Log(command) => command.run(),
         };
         match outcome {
             Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

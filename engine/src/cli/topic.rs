@@ -7,6 +7,7 @@ use net::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, Delete
 use net::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse};
 use net::messages::{ApiKey, Request};
 use net::platform::Runtime;
+use net::wire::Uuid;
 
 use super::offsets::{self, EARLIEST, LATEST};
 use super::output::{self, table};
@@ -181,7 +182,10 @@ async fn describe(runtime: &Runtime, arguments: &NamesArguments) -> Outcome<()> 
             })
             .collect();
         let separator = if index > 0 { "\n" } else { "" };
-        let mut text = format!("{separator}topic       {name}\nid          {}\npartitions  {}\n", topic.id, rows.len());
+        let mut text = format!("{separator}topic       {name}\npartitions  {}\n", rows.len());
+        if topic.id != Uuid::ZERO {
+            text.push_str(&format!("id          {}\n", topic.id));
+        }
         for (key, value) in overrides(&mut cluster, name).await? {
             text.push_str(&format!("config      {key}={value}\n"));
         }
