@@ -364,7 +364,7 @@ fn retention_under_random_crashes_leaves_a_whole_suffix() {
                         let size = 100 + (number as usize * 7_919 + step as usize) % 40_000;
                         let mut request = batch(number as u64, size, None);
                         (request.max_timestamp, request.now_ms) = (now_ms, now_ms);
-                        let Ok(appended) = storage.append(partition(0), request).await else { return };
+                        let appended = storage.append(partition(0), request).await.unwrap();
                         assert_eq!(appended.base_offset.0, number);
                         end.set(number + 1);
                         if number % 50 == 0 {
