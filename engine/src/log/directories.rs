@@ -30,6 +30,15 @@ pub(crate) async fn owner_of(disk: &Disk, directory: &str) -> io::Result<Option<
     Ok(content.ok().and_then(|content| decode_partition_metadata(&content).ok()))
 }
 
+/// Makes sure that an existing directory, which a checkpoint or journal names, says whose it is. True if it did not.
+pub(crate) async fn restore_owner(disk: &Disk, id: PartitionId, directory: &str) -> io::Result<bool> {
+    if !disk.exists(directory).await? || owner_of(disk, directory).await? == Some(id.topic_id) {
+        return Ok(false);
+    }
+    disk.write_small(&format!("{directory}/{PARTITION_METADATA}"), encode_partition_metadata(id.topic_id).as_bytes()).await?;
+    Ok(true)
+}
+
 /// Makes the directory with its `partition.metadata`; durable when this returns. A directory of that name that belongs
 /// to another topic id, or to none, is moved aside.
 pub(crate) async fn create(runtime: &Runtime, disk: &Disk, id: PartitionId, directory: &str) -> io::Result<()> {

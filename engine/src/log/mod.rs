@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod checkpoint_body;
 pub(crate) mod checkpointer;
 pub mod config;
+pub(crate) mod damage;
 pub(crate) mod direct_run;
 pub(crate) mod directories;
 pub mod error;

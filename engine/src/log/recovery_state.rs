@@ -28,12 +28,14 @@ use super::segment::parse_segment_file_name;
 use super::storage::log_config;
 use super::transactions::TransactionMarker;
 use crate::platform::Disk;
-use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId, ShardId};
+use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
 
 struct Tracked {
     log: PartitionLog,
     directory: String,
     owner: Option<ShardId>,
+    /// A checkpoint or a journal entry names it, so that the directory of its name is its own (C12a).
+    named: bool,
     /// What the journal says about the whole of it.
     plan: Plan,
 }
@@ -93,19 +95,19 @@ impl<'a> RecoveryState<'a> {
         };
         for (id, checkpoint) in partitions {
             if !known.removed.contains(&id.topic_id) {
-                state.track(checkpoint, owners.get(&id).copied());
+                state.track(checkpoint, owners.get(&id).copied(), true);
             }
         }
         for (id, partition) in &known.partitions {
             if !state.tracked.contains_key(id) {
                 let empty = PartitionCheckpoint::empty(*id, &partition.directory, LeaderEpoch(-1), now_ms);
-                state.track(empty, None);
+                state.track(empty, None, false);
             }
         }
         state
     }
 
-    fn track(&mut self, mut checkpoint: PartitionCheckpoint, owner: Option<ShardId>) {
+    fn track(&mut self, mut checkpoint: PartitionCheckpoint, owner: Option<ShardId>, named: bool) {
         let id = checkpoint.id;
         let known = self.known.partitions.get(&id);
         if let Some(known) = known {
@@ -120,7 +122,7 @@ impl<'a> RecoveryState<'a> {
             ..Plan::default()
         };
         match PartitionLog::restore(checkpoint, config, self.producers.clone()) {
-            Ok(log) => drop(self.tracked.insert(id, Tracked { log, directory, owner, plan })),
+            Ok(log) => drop(self.tracked.insert(id, Tracked { log, directory, owner, named, plan })),
             Err(problem) => tracing::error!(directory, problem, "a checkpoint contradicts itself"),
         }
     }
@@ -193,6 +195,7 @@ impl<'a> RecoveryState<'a> {
         let Some(tracked) = self.tracked.get_mut(&header.partition) else { return };
         match header.kind {
             EntryKind::Batch | EntryKind::Extent => {
+                tracked.named = true;
                 tracked.plan.segment_bases.insert(header.segment_base_offset);
                 tracked.plan.end = tracked.plan.end.max(Offset(header.last_offset.0 + 1));
                 tracked.plan.last_batch = Some(index);
@@ -380,6 +383,13 @@ impl<'a> RecoveryState<'a> {
             tracked.log.apply_log_start(tracked.plan.log_start);
             tracked.log.drop_active_below_log_start(self.now_ms);
             if self.known.partitions.contains_key(id) {
+                let stale = !tracked.named && removed_owner(self.disk, self.known, tracked).await?.is_some();
+                if stale && let Some(gone) = directories::rename_for_deletion(runtime, self.disk, &tracked.directory).await? {
+                    directories::remove(self.disk, &gone).await;
+                }
+                if tracked.named && directories::restore_owner(self.disk, *id, &tracked.directory).await? {
+                    report.damage.push(format!("{}/partition.metadata: did not name its topic, written again", tracked.directory));
+                }
                 directories::create(runtime, self.disk, *id, &tracked.directory).await?;
                 remove_leftovers(self.disk, tracked, report).await?;
             }
@@ -409,6 +419,15 @@ impl<'a> RecoveryState<'a> {
     }
 }
 
+/// The deleted topic that a directory still belongs to although a new topic has its name (C11).
+async fn removed_owner(disk: &Disk, known: &KnownPartitions, tracked: &Tracked) -> io::Result<Option<TopicId>> {
+    if !disk.exists(&tracked.directory).await? {
+        return Ok(None);
+    }
+    let owner = directories::owner_of(disk, &tracked.directory).await?;
+    Ok(owner.filter(|owner| known.removed.contains(owner)))
+}
+
 fn matches_entry(batch: &BatchHeader, entry: &EntryHeader) -> bool {
     batch.base_offset == entry.base_offset.0
         && batch.last_offset() == entry.last_offset.0
@@ -416,7 +435,7 @@ fn matches_entry(batch: &BatchHeader, entry: &EntryHeader) -> bool {
 }
 
 /// A header that stands for bytes nobody can read.
-fn placeholder(first: Offset, last: Offset, size: u32, epoch: LeaderEpoch) -> BatchHeader {
+pub(crate) fn placeholder(first: Offset, last: Offset, size: u32, epoch: LeaderEpoch) -> BatchHeader {
     BatchHeader {
         base_offset: first.0,
         batch_length: size as i32 - LENGTH_OVERHEAD as i32,

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use net::records::BatchHeader;
 
 use super::batch::{HEADER_BYTES, LENGTH_OVERHEAD, PREFIX_BYTES};
+use super::damage::{good_batch, next_good_batch};
 use super::index::{IndexBuilder, LoadedIndex, RUN_INTERVAL_BYTES, SIDECAR_EXTENSION, SegmentIndex};
-use super::journal::replay::batch_crc_holds;
+use super::recovery_state::placeholder;
 use super::segment::{SegmentInfo, segment_file_name};
 use super::storage_shard::Shard;
 use crate::platform::File;
-use crate::types::{Offset, PartitionId};
+use crate::types::{LeaderEpoch, Offset, PartitionId};
 
 /// Indexes of closed segments kept in memory.
 const LOADED_MAX: usize = 64;
@@ -35,7 +36,7 @@ pub(crate) enum ActiveIndex {
     /// Built along from the segment's first byte, or caught up by a scan.
     Ready(Rc<RefCell<SegmentIndex>>),
     /// Of a segment that was there before the start: covers what a scan will find up to `scan_end`, then these.
-    Behind { scan_end: u32, pushed: Vec<Pushed> },
+    Behind { scan_end: u32, end: Offset, pushed: Vec<Pushed> },
 }
 
 /// Indexes of closed segments, a few of them.
@@ -55,8 +56,8 @@ impl ActiveIndex {
         ActiveIndex::Ready(Rc::new(RefCell::new(SegmentIndex::Building(builder))))
     }
 
-    pub(crate) fn of_old_segment(scan_end: u32) -> ActiveIndex {
-        ActiveIndex::Behind { scan_end, pushed: Vec::new() }
+    pub(crate) fn of_old_segment(scan_end: u32, end: Offset) -> ActiveIndex {
+        ActiveIndex::Behind { scan_end, end, pushed: Vec::new() }
     }
 
     /// The batch is in the segment.
@@ -92,7 +93,7 @@ impl LoadedIndexes {
 
 enum Lookup {
     Ready(Rc<RefCell<SegmentIndex>>),
-    Missing { directory: Rc<str>, info: SegmentInfo, scan_end: u32 },
+    Missing { directory: Rc<str>, info: SegmentInfo, scan_end: u32, end: Offset },
 }
 
 fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
@@ -100,12 +101,15 @@ fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
         return Some(Lookup::Ready(index.clone()));
     }
     shard.with_partition(id, |partition| {
-        let info = *partition.log.segments().as_slice().iter().find(|info| info.base_offset == base)?;
-        let missing = |scan_end| Lookup::Missing { directory: partition.directory.clone(), info, scan_end };
+        let segments = partition.log.segments().as_slice();
+        let index = segments.iter().position(|info| info.base_offset == base)?;
+        let info = segments[index];
+        let next = segments.get(index + 1).map_or(partition.log.offsets().log_end(), |next| next.base_offset);
+        let missing = |scan_end, end| Lookup::Missing { directory: partition.directory.clone(), info, scan_end, end };
         Some(match &partition.index {
             (active, ActiveIndex::Ready(index)) if *active == base => Lookup::Ready(index.clone()),
-            (active, ActiveIndex::Behind { scan_end, .. }) if *active == base => missing(*scan_end),
-            _ => missing(info.size),
+            (active, ActiveIndex::Behind { scan_end, end, .. }) if *active == base => missing(*scan_end, *end),
+            _ => missing(info.size, next),
         })
     })?
 }
@@ -113,11 +117,11 @@ fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
 /// The index of a segment, made if need be.
 pub(crate) async fn index_of(shard: &Shard, id: PartitionId, base: Offset) -> io::Result<Rc<RefCell<SegmentIndex>>> {
     let gone = || io::Error::new(io::ErrorKind::NotFound, "the segment is gone");
-    let (directory, info, scan_end) = match look_up(shard, id, base).ok_or_else(gone)? {
+    let (directory, info, scan_end, end) = match look_up(shard, id, base).ok_or_else(gone)? {
         Lookup::Ready(index) => return Ok(index),
-        Lookup::Missing { directory, info, scan_end } => (directory, info, scan_end),
+        Lookup::Missing { directory, info, scan_end, end } => (directory, info, scan_end, end),
     };
-    let builder = build(shard, id, &directory, &info, scan_end).await?;
+    let builder = build(shard, id, &directory, &info, scan_end, end).await?;
     let index = Rc::new(RefCell::new(SegmentIndex::Building(builder)));
     let kept = shard.with_partition(id, |partition| {
         let (active, state) = &mut partition.index;
@@ -145,14 +149,14 @@ pub(crate) async fn index_of(shard: &Shard, id: PartitionId, base: Offset) -> io
 }
 
 /// An index of the segment's first `scan_end` bytes: from the sidecar as far as that goes, the rest by a scan.
-async fn build(shard: &Shard, id: PartitionId, directory: &str, info: &SegmentInfo, scan_end: u32) -> io::Result<IndexBuilder> {
+async fn build(shard: &Shard, id: PartitionId, directory: &str, info: &SegmentInfo, scan_end: u32, end: Offset) -> io::Result<IndexBuilder> {
     let base = info.base_offset;
     let mut builder = match load_sidecar(shard, directory, base, scan_end).await {
         Some(loaded) => loaded.into_builder(),
         None => IndexBuilder::new(base, info.created_ms, RUN_INTERVAL_BYTES),
     };
     let file = shard.files.readable(&shard.disk, id, directory, base).await?;
-    scan(&file, &mut builder, scan_end).await?;
+    scan(&file, &mut builder, scan_end, end).await?;
     Ok(builder)
 }
 
@@ -167,45 +171,50 @@ async fn load_sidecar(shard: &Shard, directory: &str, base: Offset, scan_end: u3
     (info.base_offset == base && info.size <= scan_end).then_some(loaded)
 }
 
-/// Adds the batches between what the builder covers and `scan_end`. Damage ends the scan: what is not covered is not
-/// served.
-pub(crate) async fn scan(file: &File, builder: &mut IndexBuilder, scan_end: u32) -> io::Result<()> {
-    let mut position = builder.info().size;
+/// Adds the batches between what the builder covers and `scan_end`, where the segment's offsets end with `end`. What is
+/// damaged becomes a run of its own that no read will find in order, so that what lies behind it is served.
+pub(crate) async fn scan(file: &File, builder: &mut IndexBuilder, scan_end: u32, end: Offset) -> io::Result<()> {
     let mut wanted = SCAN_BYTES;
-    while position < scan_end {
-        let length = wanted.min((scan_end - position) as usize);
-        let bytes = file.read_at(u64::from(position), length).await?;
-        let (taken, need) = push_batches(builder, &bytes);
-        position += taken as u32;
-        if taken == 0 {
-            if need <= length || position as usize + need > scan_end as usize || bytes.len() < length {
-                tracing::error!(base = builder.info().base_offset.0, position, "a segment does not hold what its log says");
-                return Ok(());
-            }
-            wanted = need;
-        } else {
+    while builder.info().size < scan_end {
+        let position = builder.info().size;
+        let rest = (scan_end - position) as usize;
+        let bytes = file.read_at(u64::from(position), wanted.min(rest)).await?;
+        if push_batches(builder, &bytes, end) > 0 {
             wanted = SCAN_BYTES;
+            continue;
+        }
+        let behind = next_good_batch(&bytes, HEADER_BYTES, builder.next_offset()).filter(|(_, header)| header.next_offset() <= end.0);
+        match behind {
+            Some((length, header)) => push_damage(builder, length, Offset(header.base_offset)),
+            // A batch may be longer than what was read.
+            None if wanted < rest && bytes.len() == wanted => wanted *= 2,
+            None => push_damage(builder, rest, end),
         }
     }
     Ok(())
 }
 
-/// Pushes the whole good batches at the start of `bytes`; returns their length and how much the next one needs.
-fn push_batches(builder: &mut IndexBuilder, bytes: &[u8]) -> (usize, usize) {
+/// Pushes the whole good batches at the start of `bytes`; returns their length.
+fn push_batches(builder: &mut IndexBuilder, bytes: &[u8], end: Offset) -> usize {
     let mut position = 0;
-    loop {
-        let rest = &bytes[position..];
-        let Some(header) = BatchHeader::parse(rest) else { return (position, HEADER_BYTES) };
-        let size = match usize::try_from(header.batch_length) {
-            Ok(length) if length + LENGTH_OVERHEAD >= HEADER_BYTES => length + LENGTH_OVERHEAD,
-            _ => return (position, 0),
-        };
-        let Some(batch) = rest.get(..size) else { return (position, size) };
-        if !batch_crc_holds(batch) || header.base_offset < builder.next_offset().0 {
-            return (position, 0);
+    while let Some((header, size)) = good_batch(&bytes[position..]) {
+        if header.base_offset < builder.next_offset().0 || header.next_offset() > end.0 {
+            break;
         }
-        let prefix: &[u8; PREFIX_BYTES] = batch[..PREFIX_BYTES].try_into().expect("a batch is longer than its prefix");
+        let prefix: &[u8; PREFIX_BYTES] = bytes[position..][..PREFIX_BYTES].try_into().expect("a batch is longer than its prefix");
         builder.push(prefix, &header);
         position += size;
     }
+    position
+}
+
+/// Stands for `length` bytes that hold no good batch, up to the offset `next`.
+fn push_damage(builder: &mut IndexBuilder, length: usize, next: Offset) {
+    let first = builder.next_offset();
+    tracing::error!(segment = builder.info().base_offset.0, position = builder.info().size, length, "damaged bytes in a segment");
+    let last = Offset((next.0 - 1).max(first.0));
+    let length = u32::try_from(length).expect("a segment is below 4 GiB");
+    builder.close_run();
+    builder.push(&[0; PREFIX_BYTES], &placeholder(first, last, length.max(LENGTH_OVERHEAD as u32), LeaderEpoch(-1)));
+    builder.close_run();
 }

@@ -616,7 +616,7 @@ fn old_partition(log: PartitionLog) -> Partition {
     let active = *log.segments().active();
     let index = match active.size {
         0 => ActiveIndex::of_new_segment(active.base_offset, active.created_ms),
-        size => ActiveIndex::of_old_segment(size),
+        size => ActiveIndex::of_old_segment(size, log.offsets().log_end()),
     };
     partition(log, (active.base_offset, index))
 }

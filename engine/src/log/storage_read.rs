@@ -7,14 +7,14 @@ use std::io;
 use std::rc::Rc;
 
 use super::error::ReadError;
-use super::index::{Damage, SegmentIndex};
+use super::damage::divide;
+use super::index::Damage;
 use super::partition_checkpoint::QuarantinedRange;
 use super::read::{BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches};
 use super::segment_indexes::index_of;
 use super::storage_shard::Shard;
-use crate::types::{FilePosition, Offset};
+use crate::types::Offset;
 use bytes::Bytes;
-use net::records::BatchHeader;
 
 /// How often a read is planned again because of damage or of a segment that ended.
 const ATTEMPTS_MAX: usize = 16;
@@ -129,75 +129,53 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
         let length = (end.0 - start.0) as usize;
         // A read error is damage of the range that was read, not of the partition.
         let bytes = file.read_at(u64::from(start.0), length).await?;
-        let verified = match bytes.len() == length {
-            true => index.borrow().verify(first, &bytes),
-            false => index.borrow().verify(first, &bytes).and(Err(short(&index.borrow(), first, &bytes))),
-        };
-        if let Err(damage) = verified {
-            let range = damaged_offsets(&index.borrow(), first, start, &bytes, &damage);
-            quarantine(shard, plan, base, range, &damage);
+        let division = divide(&index.borrow(), first, start, &bytes, length);
+        if quarantine(shard, plan, base, &division.damaged) {
             return Ok(Outcome::Replan);
         }
-        match cut_batches(&bytes, end == covered, plan.offset, plan.upper_bound, plan.bytes_max, plan.at_least_one) {
-            BatchCut::Found { start, end } if start < end => return Ok(Outcome::Done(bytes.slice(start..end))),
-            BatchCut::Exhausted => return Ok(Outcome::NextSegment),
-            BatchCut::Found { .. } => return Ok(Outcome::Done(Bytes::new())),
-            BatchCut::NeedMore { length } => bytes_max = bytes_max.max(length) * 2,
-            BatchCut::Damaged { .. } => return Err(io::Error::other("verified bytes are no batches")),
+        let at_end = end == covered;
+        let mut outcome = Outcome::NextSegment;
+        for good in division.good {
+            let last = at_end && good.end == length;
+            let piece = bytes.slice(good);
+            match cut_batches(&piece, last, plan.offset, plan.upper_bound, plan.bytes_max, plan.at_least_one) {
+                BatchCut::Found { start, end } => return Ok(Outcome::Done(piece.slice(start..end))),
+                BatchCut::Exhausted => {}
+                BatchCut::NeedMore { .. } => outcome = Outcome::Replan,
+                BatchCut::Damaged { .. } => return Err(io::Error::other("verified bytes are no batches")),
+            }
         }
+        if matches!(outcome, Outcome::NextSegment) && at_end {
+            return Ok(outcome);
+        }
+        bytes_max = bytes_max.max(length) * 2;
     }
     Err(io::Error::other("a batch spans more than its index says"))
 }
 
-/// The segment ends before its index does: the damage begins behind the last whole run.
-fn short(index: &SegmentIndex, first: usize, bytes: &Bytes) -> Damage {
-    let mut number = first;
-    let mut have = bytes.len() as u64;
-    while number + 1 < index.run_count() && have >= u64::from(index.run(number).length) {
-        have -= u64::from(index.run(number).length);
-        number += 1;
-    }
-    let run = index.run(number);
-    Damage { position: run.position, length: run.length, kind: super::index::DamageKind::Short }
-}
-
-/// Which offsets the damage costs: of one batch if its neighbours can be told, else of its run.
-fn damaged_offsets(index: &SegmentIndex, first: usize, start: FilePosition, bytes: &[u8], damage: &Damage) -> QuarantinedRange {
-    let number = index.run_of_position(damage.position).unwrap_or(first);
-    let run = index.run(number);
-    let run_range = QuarantinedRange { first: run.base_offset, last: Offset(index.run_next_offset(number).0 - 1) };
-    let at = |position: u32| bytes.get((position - start.0) as usize..).and_then(BatchHeader::parse);
-    let damage_end = damage.position.0 + damage.length;
-    if damage.position.0 < run.position.0 || damage_end > run.end().0 {
-        return run_range;
-    }
-    let mut before = run.base_offset;
-    let mut position = run.position.0;
-    while position < damage.position.0 {
-        let Some(header) = at(position).filter(|header| header.batch_length > 0) else { return run_range };
-        before = Offset(header.next_offset());
-        position += header.batch_length as u32 + super::batch::LENGTH_OVERHEAD as u32;
-    }
-    let behind = if damage_end == run.end().0 { Some(run_range.last.0 + 1) } else { at(damage_end).map(|header| header.base_offset) };
-    match behind {
-        Some(behind) if position == damage.position.0 && behind > before.0 && behind <= run_range.last.0 + 1 => {
-            QuarantinedRange { first: before, last: Offset(behind - 1) }
+/// Remembers damage; says whether any of it was not known.
+fn quarantine(shard: &Shard, plan: &ReadPlan, base: Offset, damaged: &[(QuarantinedRange, Damage)]) -> bool {
+    let news = shard.with_partition(plan.id, |partition| {
+        let mut news = false;
+        for (range, damage) in damaged {
+            let known = partition.log.quarantined().iter().any(|old| old.first <= range.first && range.last <= old.last);
+            let below = range.last < partition.log.offsets().log_start();
+            if known || below {
+                continue;
+            }
+            news = true;
+            tracing::error!(
+                directory = &*partition.directory,
+                segment = base.0,
+                position = damage.position.0,
+                kind = ?damage.kind,
+                first = range.first.0,
+                last = range.last.0,
+                "damaged records: kept, and not served"
+            );
+            partition.log.quarantine(*range);
         }
-        _ => run_range,
-    }
-}
-
-fn quarantine(shard: &Shard, plan: &ReadPlan, base: Offset, range: QuarantinedRange, damage: &Damage) {
-    shard.with_partition(plan.id, |partition| {
-        tracing::error!(
-            directory = &*partition.directory,
-            segment = base.0,
-            position = damage.position.0,
-            kind = ?damage.kind,
-            first = range.first.0,
-            last = range.last.0,
-            "damaged records: kept, and not served"
-        );
-        partition.log.quarantine(range);
+        news
     });
+    news.unwrap_or(true)
 }

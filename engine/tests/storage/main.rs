@@ -5,6 +5,8 @@
 mod rig;
 
 mod acknowledged_record_survives;
+mod damaged_file_of_a_stopped_node;
+mod flushed_group_rots;
 mod planted_bug_unnoticed;
 mod producers_expire;
 mod random_crashes;

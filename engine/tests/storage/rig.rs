@@ -81,6 +81,13 @@ impl Machine {
         self.simulation.block_on(&self.node, async move { body(start.await.unwrap()).await })
     }
 
+    /// Runs `body` with the bare disk.
+    pub(crate) fn run_raw<T: 'static>(&mut self, body: impl AsyncFnOnce(Runtime, Disk) -> T + 'static) -> T {
+        let runtime = self.node.runtime();
+        let disk = self.disk.disk(&runtime);
+        self.simulation.block_on(&self.node, async move { body(runtime, disk).await })
+    }
+
     /// The same for a start that may be refused.
     pub(crate) fn try_start(&mut self) -> Result<RecoveryReport, StorageError> {
         let start = self.start();
@@ -167,7 +174,7 @@ impl Started {
         self.storage.append(partition(index), batch(number, size, None)).await
     }
 
-    /// Everything a consumer can read from `from` on: (offset, number of the record).
+    /// Everything a consumer can read from `from` on, up to a damaged range: (offset, number of the record).
     pub(crate) async fn read_all(&self, index: i32, from: i64) -> Result<Vec<(i64, u64)>, ReadError> {
         let mut found = Vec::new();
         let mut next = from;
@@ -181,9 +188,14 @@ impl Started {
                 current_leader_epoch: None,
                 last_fetched_epoch: None,
             };
-            let plan = self.storage.plan_read(&request)?;
-            let high_watermark = plan.high_watermark;
-            let result = self.storage.execute_read(plan).await?;
+            let (high_watermark, result) = match self.storage.plan_read(&request) {
+                Ok(plan) => (plan.high_watermark, self.storage.execute_read(plan).await),
+                Err(error) => (Offset(0), Err(error)),
+            };
+            let result = match result {
+                Err(ReadError::Quarantined { .. }) if !found.is_empty() => return Ok(found),
+                result => result?,
+            };
             let bytes = result.chain.concat();
             assert_eq!(bytes.len(), result.bytes);
             let before = next;

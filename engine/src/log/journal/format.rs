@@ -158,7 +158,10 @@ impl GroupHeader {
             shard: fields.shard,
             file_number: fields.file_number,
         };
-        (header.checksum() == fields.checksum && header.is_plausible()).then_some(header)
+        // Byte for byte: a flip in a reserved field is damage as well.
+        let mut image = [0; GROUP_HEADER_BYTES];
+        header.encode(copy, &mut image);
+        (image == bytes && header.is_plausible()).then_some(header)
     }
 
     /// The group's checksum: over every field of the header, seeded by the generation.

@@ -9,3 +9,5 @@ pub mod files;
 pub mod format;
 pub mod group;
 pub mod replay;
+#[cfg(test)]
+mod tests;
