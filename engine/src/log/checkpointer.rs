@@ -12,6 +12,7 @@ use super::checkpoint::{CheckpointCopy, CheckpointFile, CheckpointHeader, checkp
 use super::checkpoint_body::encode_body;
 use super::journal::files::TIDELOG_DIRECTORY;
 use super::journal::group::ChainEnd;
+use super::sidecar_refresh;
 use super::storage_shard::Shard;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
 use crate::types::ShardId;
@@ -103,7 +104,8 @@ pub(crate) async fn run(shard: &Rc<Shard>, mut checkpointer: Checkpointer) -> Ch
             continue;
         }
         match checkpointer.take(shard).await {
-            Ok(()) => {}
+            Ok(()) if shard.stopping.get() => {}
+            Ok(()) => sidecar_refresh::refresh(shard).await,
             Err(error) if super::admission::is_out_of_space(&error) => {
                 tracing::warn!(shard = shard.id.0, "no space for a checkpoint; trying again");
                 shard.runtime.sleep(RETRY_AFTER).await;

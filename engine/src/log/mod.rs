@@ -39,6 +39,7 @@ pub(crate) mod segment_indexes;
 pub(crate) mod segment_removal;
 pub mod segment_scanner;
 pub mod storage;
+pub(crate) mod sidecar_refresh;
 pub(crate) mod storage_read;
 pub(crate) mod storage_shard;
 pub(crate) mod timestamp_search;

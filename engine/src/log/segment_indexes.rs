@@ -149,18 +149,27 @@ pub(crate) async fn index_of(shard: &Shard, id: PartitionId, base: Offset) -> io
 }
 
 /// An index of the segment's first `scan_end` bytes: from the sidecar as far as that goes, the rest by a scan.
-async fn build(shard: &Shard, id: PartitionId, directory: &str, info: &SegmentInfo, scan_end: u32, end: Offset) -> io::Result<IndexBuilder> {
+async fn build(
+    shard: &Shard,
+    id: PartitionId,
+    directory: &str,
+    info: &SegmentInfo,
+    scan_end: u32,
+    end: Offset,
+) -> io::Result<IndexBuilder> {
     let base = info.base_offset;
-    let mut builder = match load_sidecar(shard, directory, base, scan_end).await {
+    let file = shard.files.readable(&shard.disk, id, directory, base).await?;
+    let mut builder = match load_sidecar(shard, &file, directory, base, scan_end).await {
         Some(loaded) => loaded.into_builder(),
         None => IndexBuilder::new(base, info.created_ms, RUN_INTERVAL_BYTES),
     };
-    let file = shard.files.readable(&shard.disk, id, directory, base).await?;
     scan(&file, &mut builder, scan_end, end).await?;
     Ok(builder)
 }
 
-async fn load_sidecar(shard: &Shard, directory: &str, base: Offset, scan_end: u32) -> Option<LoadedIndex> {
+/// The sidecar, if it belongs to what the segment holds now. One that was written before a crash may cover a direct run
+/// that never came into the journal and was overwritten since; then its last run does not fit.
+async fn load_sidecar(shard: &Shard, file: &File, directory: &str, base: Offset, scan_end: u32) -> Option<LoadedIndex> {
     let path = sidecar_path(directory, base);
     if !shard.disk.exists(&path).await.ok()? {
         return None;
@@ -168,7 +177,18 @@ async fn load_sidecar(shard: &Shard, directory: &str, base: Offset, scan_end: u3
     let bytes = shard.disk.read_small(&path, SIDECAR_BYTES_MAX).await.ok()?;
     let loaded = LoadedIndex::open(Bytes::from(bytes)).ok()?;
     let info = loaded.info();
-    (info.base_offset == base && info.size <= scan_end).then_some(loaded)
+    if info.base_offset != base || info.size > scan_end {
+        return None;
+    }
+    let index = SegmentIndex::Loaded(loaded.clone());
+    if let Some(last) = index.run_count().checked_sub(1) {
+        let run = index.run(last);
+        let bytes = file.read_at(u64::from(run.position.0), run.length as usize).await.ok()?;
+        if bytes.len() != run.length as usize || index.verify(last, &bytes).is_err() {
+            return None;
+        }
+    }
+    Some(loaded)
 }
 
 /// Adds the batches between what the builder covers and `scan_end`, where the segment's offsets end with `end`. What is

@@ -630,6 +630,7 @@ fn partition(log: PartitionLog, index: (Offset, ActiveIndex)) -> Partition {
     Partition {
         directory: Rc::from(log.directory()),
         log,
+        sidecar: (index.0, 0),
         index,
         waiting: Default::default(),
         admitting: false,

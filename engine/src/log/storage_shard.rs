@@ -47,6 +47,8 @@ pub(crate) struct Partition {
     pub(crate) directory: Rc<str>,
     /// The active segment's base offset and index.
     pub(crate) index: (Offset, ActiveIndex),
+    /// The active segment's base offset, and how many of its bytes a sidecar on disk covers.
+    pub(crate) sidecar: (Offset, u32),
     /// Appends not planned yet, in order.
     pub(crate) waiting: VecDeque<Waiting>,
     /// A task works off `waiting`.

@@ -88,12 +88,6 @@ impl Machine {
         self.simulation.block_on(&self.node, async move { body(runtime, disk).await })
     }
 
-    /// The same for a start that may be refused.
-    pub(crate) fn try_start(&mut self) -> Result<RecoveryReport, StorageError> {
-        let start = self.start();
-        self.simulation.block_on(&self.node, async move { start.await.map(|started| started.report) })
-    }
-
     pub(crate) fn start(&mut self) -> impl Future<Output = Result<Started, StorageError>> + 'static {
         let runtime = self.node.runtime();
         let disk = self.disk.disk(&runtime);
