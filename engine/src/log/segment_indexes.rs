@@ -31,6 +31,9 @@ const SCAN_BYTES: usize = 1 << 20;
 /// Prefix and header of a batch that entered the segment while its index was not yet there.
 type Pushed = ([u8; PREFIX_BYTES], BatchHeader);
 
+/// An index that grows while it is read.
+type SharedIndex = Rc<RefCell<SegmentIndex>>;
+
 /// The active segment's index.
 pub(crate) enum ActiveIndex {
     /// Built along from the segment's first byte, or caught up by a scan.
@@ -42,7 +45,7 @@ pub(crate) enum ActiveIndex {
 /// Indexes of closed segments, a few of them.
 #[derive(Default)]
 pub(crate) struct LoadedIndexes {
-    loaded: RefCell<BTreeMap<(PartitionId, Offset), Rc<RefCell<SegmentIndex>>>>,
+    loaded: RefCell<BTreeMap<(PartitionId, Offset), SharedIndex>>,
 }
 
 /// `<directory>/<base>.tidx`.

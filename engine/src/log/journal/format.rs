@@ -40,7 +40,7 @@ const MAGIC_TRAILER: [u8; 6] = *b"TLGEND";
 
 const _: () = assert!(PREAMBLE_BYTES + size_of::<ArchivedGroupFields>() == GROUP_HEADER_BYTES);
 const _: () = assert!(size_of::<ArchivedEntryFields>() == ENTRY_HEADER_BYTES);
-const _: () = assert!(GROUP_HEADER_BYTES % 8 == 0 && ENTRY_HEADER_BYTES % 8 == 0);
+const _: () = assert!(GROUP_HEADER_BYTES.is_multiple_of(8) && ENTRY_HEADER_BYTES.is_multiple_of(8));
 
 /// One start of the node: a number that grows, and 128 random bits that no client ever sees (C8).
 #[derive(Clone, Copy, PartialEq, Eq)]
