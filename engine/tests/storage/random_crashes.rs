@@ -273,7 +273,7 @@ pub(crate) fn run_seed(seed: u64, crashes: u64) -> (Exercised, u64) {
         } else {
             random_cut(&mut machine, random);
         }
-        if (random >> 8) % 3 == 0 {
+        if (random >> 8).is_multiple_of(3) {
             println!("  cut in recovery {}", (random >> 16) % 6);
             machine.spawn(async |_| {});
             let microseconds = machine.simulation.handle().random_below(6_000);

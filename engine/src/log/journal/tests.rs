@@ -39,7 +39,7 @@ fn entry(base_offset: i64, batch: &[u8]) -> Entry {
 
 /// Group 8 at 8192 of file 2, with two batches.
 fn group() -> (Vec<u8>, ChainEnd) {
-    let mut entries = vec![entry(100, &batch(1, 200)), entry(102, &batch(2, 4000))];
+    let mut entries = [entry(100, &batch(1, 200)), entry(102, &batch(2, 4000))];
     let bytes = group_bytes(entries.iter().map(Entry::journal_bytes).sum());
     let mut out = vec![0; bytes];
     let place = GroupPlace {
