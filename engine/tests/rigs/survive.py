@@ -199,7 +199,7 @@ def judge(o, series, report, done):
         report.expect("losses are noticed", history.anomalies["lost"] + history.anomalies["moved"] > 0, f"{dict(history.anomalies)} of {history.acked}")
         return
     report.expect("no anomaly", not history.anomalies, f"{dict(history.anomalies)}")
-    report.expect("enough records", history.acked >= o.records * done and len(history.acked_partitions) == o.partitions,
+    report.expect("enough records", history.acked >= o.records * done and len(history.acked_partitions) >= 0.9 * o.partitions,
                   f"{history.acked} acknowledged over {len(history.acked_partitions)} partitions, {history.refused} refused")
     report.expect("a reader was running", series.load is None or series.load.reader.count > 0)
     if o.fault == "cut" and done >= 3:
