@@ -26,15 +26,17 @@ def missing():
     return ""
 
 
-def run(*command, check=True, timeout=60):
-    return subprocess.run(command, check=check, timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True).stdout.strip()
+def run(*command, timeout=60):
+    done = subprocess.run(command, timeout=timeout, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def make_image(path, fs, megabytes):
     with open(path, "wb") as f:
         f.truncate(megabytes << 20)
-    run(*(["mkfs.ext4", "-qF"] if fs == "ext4" else ["mkfs.xfs", "-qf"]), path)
+    run(*(["mkfs.ext4", "-qF"] if fs == "ext4" else ["mkfs.xfs", "-qf", "-s", "size=4096"]), path)
 
 
 def unmount(path, seconds=20):
@@ -44,6 +46,10 @@ def unmount(path, seconds=20):
         if time.monotonic() > end:
             raise RuntimeError(f"{path} stays busy for {seconds} s after the kill")
         time.sleep(0.01)
+
+
+class FileSystemLost(Exception):
+    """The cut tore the file system's own metadata, so that it cannot be mounted: says nothing about the broker."""
 
 
 class Folder:
@@ -96,7 +102,10 @@ class CutDisk:
 
     def _attach(self):
         self.loop = run("losetup", "-f", "--show", os.path.join(self.served, "disk"))
-        run("mount", self.loop, self.at)
+        try:
+            run("mount", self.loop, self.at)
+        except RuntimeError as e:
+            raise FileSystemLost(str(e)) from e
         self.mounted = True
 
     def _detach(self):

@@ -31,6 +31,13 @@ class History:
         self.examples = []
         self.lock = threading.Lock()
 
+    def go_on_elsewhere(self):
+        """An empty history for a fresh disk that keeps the counts and findings of this one."""
+        new = History(self.partitions)
+        new.acked, new.refused, new.acked_partitions = self.acked, self.refused, self.acked_partitions
+        new.anomalies, new.examples = self.anomalies, self.examples
+        return new
+
     def note_sent(self, writer, number):
         self.sent[writer] = number + 1
 

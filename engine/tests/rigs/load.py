@@ -62,6 +62,9 @@ class Writer(threading.Thread):
                 self.history.note_anomaly("producer-fatal", f"writer {self.number}: {e.args[0].str()[:200]}")
                 self.producer = self._open()
 
+        self.producer.purge()             # or what it still holds would reach whatever answers on this port next
+        self.producer.flush(5)
+
     def _turn(self):
         if not self.running.is_set():
             self.producer.poll(0.02)

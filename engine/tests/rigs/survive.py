@@ -15,7 +15,6 @@ from history import History                       # noqa: E402
 from load import Load, create_topic, read_all     # noqa: E402
 from report import Report                         # noqa: E402
 
-TOPIC = "survive"
 # Each must have moved over a series with `--demand`; a kill -9 tears no group, so `common` leaves that one out.
 COMMON = ["tidelog_checkpoints_total", "tidelog_journal_recycled_files_total", "tidelog_direct_runs_total",
           "tidelog_segment_rolls_total", "tidelog_recoveries_total"]
@@ -29,7 +28,8 @@ class Series:
     def __init__(self, options, work):
         self.o, self.work = options, work
         self.random = random.Random(options.seed)
-        self.place = disk.Folder(work) if options.fault == "kill9" else disk.CutDisk(work, options.fs, options.megabytes)
+        self.disks_lost = 0
+        self.place = self._fresh_place()
         # Cycles are short: without more frequent checkpoints hardly one would end before the next fault.
         settings = {"checkpoint.interval.ms": "300"} if options.broker == "tidelog" else {}
         settings.update(s.split("=", 1) for s in options.set)
@@ -43,10 +43,11 @@ class Series:
             self.place.control("lie 1")
         self.broker.start()
         config = {"segment.bytes": "1048576"}
-        create_topic(self.broker.address, TOPIC, self.o.partitions, config)
+        self.topic = f"survive-{self.disks_lost}"
+        create_topic(self.broker.address, self.topic, self.o.partitions, config)
         if self.o.broker == "kafka":       # it leaves its own first files to the page cache, and then cannot start
             disk.run("sync", "-f", self.place.data)
-        self.load = Load(self.broker.address, TOPIC, self.history, self.o.writers, self.o.seed)
+        self.load = Load(self.broker.address, self.topic, self.history, self.o.writers, self.o.seed)
 
     def cycle(self, number):
         """One fault under load, the restart and the complete check; returns a line about it."""
@@ -70,10 +71,29 @@ class Series:
         self.broker.start(wait=self.o.ready)
         self.restart_seconds.append(time.monotonic() - begun)
         self.load.settle(self.o.ready)
-        self.history.verify(read_all(self.broker.address, TOPIC, self.o.partitions))
+        self.history.verify(read_all(self.broker.address, self.topic, self.o.partitions))
         self._count_run()
         return f"acked {acked}, in all {self.history.acked}, seen live {self.load.reader.count}, " \
                f"back in {self.restart_seconds[-1]:.2f} s{counted}"
+
+    def _fresh_place(self):
+        folder = os.path.join(self.work, f"disk-{self.disks_lost}")
+        os.makedirs(folder)
+        if self.o.fault == "kill9":
+            return disk.Folder(folder)
+        return disk.CutDisk(folder, self.o.fs, self.o.megabytes)
+
+    def renew(self):
+        """Goes on with a fresh disk after a cut that tore the file system itself (its own sectors, not the broker's)."""
+        self.close()
+        self.load = None
+        self.broker.kill()
+        self.place.close()
+        self.disks_lost += 1
+        self.place = self._fresh_place()
+        self.broker.data = self.place.data
+        self.history = self.history.go_on_elsewhere()
+        self.open()
 
     def close(self):
         if self.load:
@@ -87,7 +107,7 @@ class Series:
         if self.o.broker == "tidelog" and status != 0:
             raise RuntimeError(f"clean stop ended with {status}: {self.broker.log_panic()}")
         self.broker.start(wait=self.o.ready)
-        self.history.verify(read_all(self.broker.address, TOPIC, self.o.partitions))
+        self.history.verify(read_all(self.broker.address, self.topic, self.o.partitions))
 
     def _fault(self, number):
         if self.o.fault == "kill9":
@@ -96,6 +116,8 @@ class Series:
             self.place.control("delay 4000")
             time.sleep(self.random.uniform(0.03, 0.12))
         share, mode, sector = CUTS[number % len(CUTS)]
+        if self.o.fs == "xfs":                     # XFS cannot be mounted again when a directory block tore inside 4 KiB
+            sector = 4096
         self.latest_only += mode == 2
         self.place.cut(share, self.random.randrange(1 << 30), mode, sector)    # before the kill: a cut takes no farewell
         self.broker.kill()
@@ -165,7 +187,14 @@ def main():
         series.open()
         for number in range(o.cycles):
             bad = sum(series.history.anomalies.values())
-            line = series.cycle(number)
+            try:
+                line = series.cycle(number)
+            except disk.FileSystemLost as e:
+                if series.disks_lost >= 1 + o.cycles // 8:
+                    raise
+                print(f"  cycle {number} on a fresh disk: {e}", flush=True)
+                series.renew()
+                line = series.cycle(number)
             done += 1
             worse = sum(series.history.anomalies.values()) - bad
             if worse and o.expect == "nothing lost":
@@ -202,6 +231,8 @@ def judge(o, series, report, done):
     report.expect("enough records", history.acked >= o.records * done and len(history.acked_partitions) >= 0.9 * o.partitions,
                   f"{history.acked} acknowledged over {len(history.acked_partitions)} partitions, {history.refused} refused")
     report.expect("a reader was running", series.load is None or series.load.reader.count > 0)
+    if series.disks_lost:
+        print(f"  file systems that their own torn sectors made unmountable: {series.disks_lost}")
     if o.fault == "cut" and done >= 3:
         report.expect("cuts that keep only the latest writes", series.latest_only > 0, str(series.latest_only))
     if done >= 3:
@@ -222,7 +253,7 @@ def remember(o, series, report, done):
             "broker": o.broker, "settings": o.set, "acked": series.history.acked if series else 0,
             "refused": series.history.refused if series else 0, "anomalies": dict(series.history.anomalies) if series else {}, "counters": series.totals if series else {},
             "faults_in_recovery": series.faults_in_recovery if series else 0,
-            "latest_only": series.latest_only if series else 0, "slowest_restart_s": round(slow, 2),
+            "disks_lost": series.disks_lost if series else 0, "latest_only": series.latest_only if series else 0, "slowest_restart_s": round(slow, 2),
             "passed": report.passed, "failed": report.failed}
     os.makedirs(os.path.dirname(os.path.abspath(o.results)), exist_ok=True)
     with open(o.results, "a") as f:
