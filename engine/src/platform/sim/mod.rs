@@ -195,6 +195,22 @@ impl SimDisk {
         Ok(media.read(inode, 0, u64::MAX))
     }
 
+    /// Names in a directory, sorted.
+    pub fn names(&self, directory: &str) -> io::Result<Vec<String>> {
+        let entries = self.shared.media.borrow().list(directory)?;
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// Bytes that files occupy, as the quota counts them.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.media.borrow().used_bytes()
+    }
+
+    /// What [`SimDisk::fail_next`] planned and has not happened will not happen.
+    pub fn forget_planned_faults(&self) {
+        self.shared.planned.borrow_mut().clear();
+    }
+
     /// Operations that were started and not answered.
     pub fn operations_in_flight(&self) -> usize {
         self.shared.in_flight.get()
