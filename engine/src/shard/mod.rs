@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +87,8 @@ struct Inner {
     fetch_budget: Semaphore,
     fetch_sessions: RefCell<FetchSessions>,
     producer_ids: RefCell<ProducerIdBlock>,
-    connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    /// Their own tasks keep them alive.
+    connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
     next_connection: Cell<u64>,
     open: Outstanding,
     draining: Signal,
@@ -276,7 +277,7 @@ impl Shard {
     }
 
     fn connections(&self) -> Vec<Rc<Connection>> {
-        self.inner.connections.borrow().values().cloned().collect()
+        self.inner.connections.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn next_connection_number(&self) -> u64 {
@@ -285,7 +286,7 @@ impl Shard {
 
     fn register(&self, connection: &Rc<Connection>) {
         self.inner.open.add();
-        self.inner.connections.borrow_mut().insert(connection.number(), connection.clone());
+        self.inner.connections.borrow_mut().insert(connection.number(), Rc::downgrade(connection));
         if self.draining().is_raised() {
             connection.drain();
         }
