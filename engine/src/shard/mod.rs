@@ -47,6 +47,8 @@ use signal::{Outstanding, Signal};
 const DEADLINE_LOOK: Duration = Duration::from_secs(1);
 /// Partitions that a shard creates at the same time.
 const CREATIONS_TOGETHER_MAX: usize = 32;
+/// How long after a partition could not be made it is tried again.
+const CREATE_AGAIN: Duration = Duration::from_millis(500);
 /// How long a stopping shard waits for its connections to finish their requests.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -389,11 +391,12 @@ impl Shard {
         for (id, directory, leader_epoch, config) in created {
             let slot = slots.acquire(1).await;
             let (sender, receiver) = oneshot::channel();
-            let storage = self.storage().clone();
+            let shard = self.clone();
             self.runtime().spawn(async move {
-                let result = storage.create_partition(id, &directory, leader_epoch, config).await;
+                let result = shard.storage().create_partition(id, &directory, leader_epoch, config).await;
                 if let Err(error) = &result {
-                    tracing::error!(directory, %error, "creating the partition failed");
+                    tracing::error!(directory, %error, "creating the partition failed; it is tried again");
+                    shard.runtime().spawn(create_later(shard.clone(), id));
                 }
                 drop(slot);
                 let _ = sender.send(result);
@@ -442,6 +445,30 @@ impl Shard {
 /// What was set at run time counts, too.
 fn producer_expiration_ms(view: &ClusterView) -> i64 {
     i64::from(view.image.broker_config.producer_id_expiration_ms())
+}
+
+/// A topic is in the metadata and its partition could not be made, for want of space: tries until it is, or until the
+/// topic is gone.
+async fn create_later(shard: Shard, id: PartitionId) {
+    loop {
+        shard.runtime().sleep(CREATE_AGAIN).await;
+        let view = shard.view();
+        let Some((topic, found)) = view.topic_by_id(id.topic_id).and_then(|topic| Some((topic, topic.partition(id.index)?))) else {
+            return;
+        };
+        if shard.draining().is_raised() {
+            return;
+        }
+        let (config, epoch) = (topic.image.config.clone(), found.1.leader_epoch);
+        if shard.storage().create_partition(id, &directory(&topic.image, id), epoch, config).await.is_err() {
+            continue;
+        }
+        match shard.view().topic_by_id(id.topic_id) {
+            Some(now) => shard.storage().configure(id, now.image.config.clone()),
+            None => drop(shard.storage().delete_partition(id).await),
+        }
+        return;
+    }
 }
 
 /// Name of a partition's directory.
