@@ -20,14 +20,18 @@ use crate::types::{PartitionId, TopicId};
 /// `partition.metadata` is two short lines.
 const METADATA_BYTES_MAX: usize = 4096;
 
-/// The topic id that a directory says it belongs to; `None` if it says nothing readable.
+/// The topic id that a directory says it belongs to; `None` if it says nothing readable. An error of the disk is no
+/// answer: a directory that was moved aside for one would take everything in it along.
 pub(crate) async fn owner_of(disk: &Disk, directory: &str) -> io::Result<Option<TopicId>> {
     let path = format!("{directory}/{PARTITION_METADATA}");
     if !disk.exists(&path).await? {
         return Ok(None);
     }
-    let content = disk.read_small(&path, METADATA_BYTES_MAX).await;
-    Ok(content.ok().and_then(|content| decode_partition_metadata(&content).ok()))
+    match disk.read_small(&path, METADATA_BYTES_MAX).await {
+        Ok(content) => Ok(decode_partition_metadata(&content).ok()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes sure that an existing directory, which a checkpoint or journal names, says whose it is. True if it did not.

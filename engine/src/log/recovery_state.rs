@@ -263,7 +263,7 @@ impl<'a> RecoveryState<'a> {
                 Some(payload.clone())
             }
             (Some(payload), _) if deleted => Some(payload.clone()),
-            (payload, _) => self.good_copy(header, &directory, payload.as_deref()).await,
+            (payload, _) => self.good_copy(header, &directory, payload.as_deref()).await?,
         };
         let batch = bytes.as_deref().and_then(BatchHeader::parse).filter(|batch| matches_entry(batch, header));
         if batch.is_none() {
@@ -280,12 +280,12 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// The batch as it stands in its segment, if that is whole and what the entry names.
-    async fn good_copy(&mut self, header: &EntryHeader, directory: &str, start: Option<&[u8]>) -> Option<bytes::Bytes> {
+    async fn good_copy(&mut self, header: &EntryHeader, directory: &str, start: Option<&[u8]>) -> io::Result<Option<bytes::Bytes>> {
         let id = header.partition;
         let length = header.length as usize;
-        let copy = self.writer.read(id, directory, header.segment_base_offset, header.file_position, length).await.ok()?;
-        let whole = copy.len() == length && batch_crc_holds(&copy);
-        (whole && start.is_none_or(|start| copy.starts_with(start))).then_some(copy)
+        let copy = self.writer.read(id, directory, header.segment_base_offset, header.file_position, length).await?;
+        let whole = |copy: &bytes::Bytes| copy.len() == length && batch_crc_holds(copy);
+        Ok(copy.filter(|copy| whole(copy) && start.is_none_or(|start| copy.starts_with(start))))
     }
 
     fn quarantine(&mut self, id: PartitionId, range: QuarantinedRange, report: &mut RecoveryReport) {
@@ -341,7 +341,7 @@ impl<'a> RecoveryState<'a> {
             if end >= offset {
                 return Ok(());
             }
-            let Some(copy) = self.batch_in_segment(id, &directory, base, from).await else {
+            let Some(copy) = self.batch_in_segment(id, &directory, base, from).await? else {
                 let size = if position == u64::from(u32::MAX) { 0 } else { (position - from) as u32 };
                 let range = QuarantinedRange { first: end, last: Offset(offset.0 - 1) };
                 self.quarantine(id, range, report);
@@ -366,12 +366,13 @@ impl<'a> RecoveryState<'a> {
         }
     }
 
-    async fn batch_in_segment(&mut self, id: PartitionId, directory: &str, base: Offset, position: u64) -> Option<bytes::Bytes> {
-        let start = self.writer.read(id, directory, base, position, HEADER_BYTES).await.ok()?;
-        let header = BatchHeader::parse(&start)?;
-        let length = usize::try_from(header.batch_length).ok()? + LENGTH_OVERHEAD;
-        let batch = self.writer.read(id, directory, base, position, length).await.ok()?;
-        (batch.len() == length && batch_crc_holds(&batch)).then_some(batch)
+    async fn batch_in_segment(&mut self, id: PartitionId, directory: &str, base: Offset, position: u64) -> io::Result<Option<bytes::Bytes>> {
+        let start = self.writer.read(id, directory, base, position, HEADER_BYTES).await?;
+        let header = start.as_deref().and_then(BatchHeader::parse);
+        let length = header.and_then(|header| usize::try_from(header.batch_length).ok()).map(|length| length + LENGTH_OVERHEAD);
+        let Some(length) = length else { return Ok(None) };
+        let batch = self.writer.read(id, directory, base, position, length).await?;
+        Ok(batch.filter(|batch| batch.len() == length && batch_crc_holds(batch)))
     }
 
     /// Completes the segments' writes, applies log starts, and looks at the directories.

@@ -17,6 +17,8 @@ const RUN_BYTES: usize = 1 << 20;
 const TOTAL_BYTES_MAX: usize = 64 << 20;
 /// Segment files open at once.
 const FILES_MAX: usize = 256;
+/// What cannot be read so often is taken for lost: a quarantine is for good, a read error often is not.
+const READS_MAX: usize = 5;
 
 struct Run {
     base: Offset,
@@ -56,13 +58,24 @@ impl<'a> RecoveryWriter<'a> {
         Ok(())
     }
 
-    /// The bytes of a segment, with what was added and not yet written in place.
-    pub(crate) async fn read(&mut self, id: PartitionId, directory: &str, base: Offset, position: u64, length: usize) -> io::Result<bytes::Bytes> {
+    /// The bytes of a segment, with what was added and not yet written in place; `None` if they cannot be read. The
+    /// error is that of writing: what was added would be lost with it.
+    pub(crate) async fn read(
+        &mut self,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+        position: u64,
+        length: usize,
+    ) -> io::Result<Option<bytes::Bytes>> {
         self.flush_partition(id).await?;
-        match self.open(id, directory, base).await {
-            Ok(file) => file.read_at(position, length).await,
-            Err(error) => Err(error),
+        let file = self.open(id, directory, base).await?;
+        for _ in 0..READS_MAX {
+            if let Ok(bytes) = file.read_at(position, length).await {
+                return Ok(Some(bytes));
+            }
         }
+        Ok(None)
     }
 
     /// Writes all runs and makes new directory entries durable.

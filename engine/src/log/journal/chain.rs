@@ -19,6 +19,8 @@ use crate::platform::BLOCK_BYTES;
 
 /// How much is read ahead at once.
 const WINDOW_BYTES: usize = 2 << 20;
+/// What cannot be read so often is unreadable.
+const READS_MAX: usize = 5;
 
 /// Where a journal's chain ended, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl<'a> ChainReader<'a> {
         let mut heads = BTreeMap::new();
         for file in files {
             // A block that cannot be read is no head; the walk decides what its absence means.
-            let Ok(block) = file.file.read_at(0, BLOCK_BYTES).await else { continue };
+            let Ok(block) = read_file(file, 0, BLOCK_BYTES).await else { continue };
             if let Some(header) = identity.header_at(&block, file.number, 0) {
                 heads.insert(header.group_number, header);
             }
@@ -200,7 +202,7 @@ impl<'a> ChainReader<'a> {
         let mut unreadable = false;
         while position < file.bytes {
             let length = WINDOW_BYTES.min((file.bytes - position) as usize);
-            match file.file.read_at(position, length).await {
+            match read_file(file, position, length).await {
                 Ok(bytes) if bytes.len() == length => self.identity.search(&bytes, file.number, position, found),
                 _ => unreadable |= self.search_blocks(file, position, length, found).await,
             }
@@ -213,7 +215,7 @@ impl<'a> ChainReader<'a> {
     async fn search_blocks(&self, file: &JournalFile, position: u64, length: usize, found: &mut Vec<GroupHeader>) -> bool {
         let mut unreadable = false;
         for start in (position..position + length as u64).step_by(BLOCK_BYTES) {
-            match file.file.read_at(start, BLOCK_BYTES).await {
+            match read_file(file, start, BLOCK_BYTES).await {
                 Ok(bytes) => self.identity.search(&bytes, file.number, start, found),
                 Err(_) => unreadable = true,
             }
@@ -249,9 +251,9 @@ impl<'a> ChainReader<'a> {
                 return None;
             }
             let wanted = length.max(WINDOW_BYTES).min((file.bytes - position) as usize);
-            let bytes = match file.file.read_at(position, wanted).await {
+            let bytes = match read_file(file, position, wanted).await {
                 Ok(bytes) if bytes.len() == wanted => bytes,
-                _ => file.file.read_at(position, length).await.ok().filter(|bytes| bytes.len() == length)?,
+                _ => read_file(file, position, length).await.ok().filter(|bytes| bytes.len() == length)?,
             };
             self.window = Window { file_number, position, bytes };
         }
@@ -260,3 +262,14 @@ impl<'a> ChainReader<'a> {
     }
 }
 
+/// Reads, again if need be: an error that is gone the next time must not cost a partition its proof.
+async fn read_file(file: &JournalFile, position: u64, length: usize) -> io::Result<Bytes> {
+    let mut result = file.file.read_at(position, length).await;
+    for _ in 1..READS_MAX {
+        if result.is_ok() {
+            break;
+        }
+        result = file.file.read_at(position, length).await;
+    }
+    result
+}
