@@ -56,6 +56,11 @@ impl Checkpointer {
         if shard.settings.flushes() {
             force_device_flush(&shard.disk, &self.flush_file).await?;
         }
+        // A flush of a single segment that failed meanwhile may have dropped what this one should have made durable,
+        // and only that one was told.
+        if let Some(cause) = shard.journal.poison() {
+            return Err(io::Error::other(cause.to_string()));
+        }
         self.sequence += 1;
         let header = CheckpointHeader {
             generation: shard.journal.generation(),
