@@ -120,35 +120,48 @@ fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
 /// The index of a segment, made if need be.
 pub(crate) async fn index_of(shard: &Shard, id: PartitionId, base: Offset) -> io::Result<Rc<RefCell<SegmentIndex>>> {
     let gone = || io::Error::new(io::ErrorKind::NotFound, "the segment is gone");
-    let (directory, info, scan_end, end) = match look_up(shard, id, base).ok_or_else(gone)? {
-        Lookup::Ready(index) => return Ok(index),
-        Lookup::Missing { directory, info, scan_end, end } => (directory, info, scan_end, end),
-    };
-    let builder = build(shard, id, &directory, &info, scan_end, end).await?;
-    let index = Rc::new(RefCell::new(SegmentIndex::Building(builder)));
-    let kept = shard.with_partition(id, |partition| {
-        let (active, state) = &mut partition.index;
-        if *active != base {
-            return None;
+    loop {
+        let (directory, info, scan_end, end) = match look_up(shard, id, base).ok_or_else(gone)? {
+            Lookup::Ready(index) => return Ok(index),
+            Lookup::Missing { directory, info, scan_end, end } => (directory, info, scan_end, end),
+        };
+        let builder = build(shard, id, &directory, &info, scan_end, end).await?;
+        let index = Rc::new(RefCell::new(SegmentIndex::Building(builder)));
+        let active = shard.with_partition(id, |partition| catch_up(&mut partition.index, base, &index));
+        if let Some(index) = active.ok_or_else(gone)? {
+            return Ok(index);
         }
-        if let ActiveIndex::Ready(index) = state {
-            return Some(index.clone());
-        }
-        let before = std::mem::replace(state, ActiveIndex::Ready(index.clone()));
-        if let ActiveIndex::Behind { pushed, .. } = before {
-            for (prefix, header) in &pushed {
-                state.push(prefix, header);
-            }
-        }
-        Some(index.clone())
-    });
-    match kept.ok_or_else(gone)? {
-        Some(index) => Ok(index),
-        None => {
+        // A segment that was left behind while it was scanned had grown before that: then once more.
+        let size = match look_up(shard, id, base).ok_or_else(gone)? {
+            Lookup::Ready(index) => return Ok(index),
+            Lookup::Missing { scan_end, .. } => scan_end,
+        };
+        if index.borrow().covered().0 >= size {
             shard.indexes.keep(id, base, index.clone());
-            Ok(index)
+            return Ok(index);
         }
     }
+}
+
+/// Makes `index` that of the active segment, with the batches that came meanwhile, if `base` is that segment.
+fn catch_up(
+    (active, state): &mut (Offset, ActiveIndex),
+    base: Offset,
+    index: &Rc<RefCell<SegmentIndex>>,
+) -> Option<Rc<RefCell<SegmentIndex>>> {
+    if *active != base {
+        return None;
+    }
+    if let ActiveIndex::Ready(index) = state {
+        return Some(index.clone());
+    }
+    let before = std::mem::replace(state, ActiveIndex::Ready(index.clone()));
+    if let ActiveIndex::Behind { pushed, .. } = before {
+        for (prefix, header) in &pushed {
+            state.push(prefix, header);
+        }
+    }
+    Some(index.clone())
 }
 
 /// An index of the segment's first `scan_end` bytes: from the sidecar as far as that goes, the rest by a scan.
