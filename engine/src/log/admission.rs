@@ -125,8 +125,14 @@ enum Step {
 }
 
 fn refuse_front(shard: &Shard, id: PartitionId, error: AppendError) {
-    let front = shard.with_partition(id, |partition| partition.waiting.pop_front()).flatten();
-    if let Some(front) = front {
+    let front = shard.with_partition(id, |partition| {
+        let front = partition.waiting.pop_front()?;
+        if matches!(error, AppendError::OutOfSpace) {
+            partition.log.note_refused(&front.request);
+        }
+        Some(front)
+    });
+    if let Some(front) = front.flatten() {
         drop(front.waiter.send(Err(error)));
     }
 }

@@ -663,6 +663,11 @@ impl PartitionLog {
         self.move_offsets(log_start, end, end);
     }
 
+    /// An append was refused for want of space, before it was planned.
+    pub fn note_refused(&mut self, request: &AppendRequest) {
+        self.producers.note_refused(&request.header);
+    }
+
     /// A range turned out damaged: it is kept, and no longer served.
     pub fn quarantine(&mut self, range: QuarantinedRange) {
         self.quarantine.add(range);

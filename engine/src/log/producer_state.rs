@@ -19,6 +19,8 @@ use std::rc::Rc;
 /// `NO_PRODUCER_ID` of Kafka: the batch of a producer without idempotence.
 pub const NO_PRODUCER_ID: ProducerId = ProducerId(-1);
 const NO_SEQUENCE: i32 = -1;
+/// Refused first batches remembered per partition.
+const REFUSED_PRODUCERS_MAX: usize = 256;
 
 /// One remembered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,6 +301,8 @@ pub struct ProducerState {
     pending: BTreeMap<ProducerId, Pending>,
     /// First offsets of the open transactions of `durable`.
     open: BTreeMap<Offset, ProducerId>,
+    /// Unknown producers whose first batch was refused for want of space: what follows it must not come in its place.
+    refused: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
     count: ProducerCount,
 }
 
@@ -315,6 +319,7 @@ impl ProducerState {
             durable: BTreeMap::new(),
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
+            refused: BTreeMap::new(),
             count,
         }
     }
@@ -358,6 +363,23 @@ impl ProducerState {
             .or_else(|| self.durable.get(&id))
     }
 
+    /// A batch was refused before it was looked at, and its producer will send it again. Those that it sent behind it
+    /// are on their way; of a producer that is not known yet they would be accepted, and the first one then not.
+    pub fn note_refused(&mut self, header: &BatchHeader) {
+        let producer_id = ProducerId(header.producer_id);
+        if header.producer_id < 0 || self.newest(producer_id).is_some() {
+            return;
+        }
+        let sent = (ProducerEpoch(header.producer_epoch), header.base_sequence);
+        let known = self.refused.entry(producer_id).or_insert(sent);
+        if known.0 < sent.0 {
+            *known = sent;
+        }
+        if self.refused.len() > REFUSED_PRODUCERS_MAX {
+            self.refused.pop_first();
+        }
+    }
+
     /// Looks at a batch before it is planned; `log_end` is where it would go. Changes nothing, except that at the
     /// bound it may forget an idle producer.
     pub fn check(
@@ -373,8 +395,17 @@ impl ProducerState {
         }
         let producer_id = ProducerId(header.producer_id);
         let Some(entry) = self.newest(producer_id) else {
+            if let Some((epoch, expected)) = self.refused.get(&producer_id)
+                && (epoch.0, *expected) != (header.producer_epoch, header.base_sequence)
+                && header.producer_epoch <= epoch.0
+                && origin == AppendOrigin::Client
+            {
+                let (expected, got) = (*expected, header.base_sequence);
+                return Err(AppendError::OutOfOrderSequence { producer_id, expected, got, offset: log_end });
+            }
             // I7: nothing known, so any sequence may be the next one.
             self.make_room(now_ms)?;
+            self.refused.remove(&producer_id);
             return Ok(ProducerCheck::Accept);
         };
         if origin == AppendOrigin::Client

@@ -7,6 +7,7 @@ mod rig;
 mod acknowledged_record_survives;
 mod damaged_file_of_a_stopped_node;
 mod flushed_group_rots;
+mod passing_disk_error;
 mod planted_bug_unnoticed;
 mod producers_expire;
 mod random_crashes;
