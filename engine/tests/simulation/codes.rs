@@ -1,0 +1,18 @@
+//! Kafka's error codes as far as the workload meets them.
+
+pub const NONE: i16 = 0;
+pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+const REQUEST_TIMED_OUT: i16 = 7;
+pub const TOPIC_ALREADY_EXISTS: i16 = 36;
+pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+pub const KAFKA_STORAGE_ERROR: i16 = 56;
+pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+pub const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+
+/// What a broker may answer at any time, when its disk fails or it stops; the client tries again.
+pub fn expect_retriable(what: &str, code: i16) {
+    let known = [NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT, KAFKA_STORAGE_ERROR];
+    assert!(known.contains(&code), "{what} was answered {code}");
+}

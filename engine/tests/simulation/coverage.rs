@@ -1,0 +1,64 @@
+//! What must have happened over many seeds, or the simulator proves nothing.
+
+use std::collections::BTreeMap;
+
+/// Each has to be above zero.
+const DEMANDED: &[&str] = &[
+    "fault kill",
+    "fault power_off",
+    "fault clock_jump",
+    "fault net_reset",
+    "fault net_half_open",
+    "fault net_stall",
+    "fault disk_power_cut",
+    "fault disk_torn_block",
+    "fault disk_lost_sector",
+    "fault disk_lost_name",
+    "fault disk_lost_length",
+    "fault disk_read_error",
+    "fault disk_write_error",
+    "fault disk_flush_error",
+    "fault disk_short_write",
+    "fault disk_short_read",
+    "fault disk_full",
+    "fault disk_latency_tail",
+    "fault disk_bit_rot",
+    "kills with operations in flight",
+    "cuts that keep only the latest writes",
+    "crashes while starting",
+    "crashes while stopping",
+    "starts that failed",
+    "clean stops",
+    "clean starts",
+    "recoveries",
+    "batches replayed",
+    "torn groups discarded",
+    "tidelog_quarantined_ranges",
+    "journals poisoned",
+    "bits flipped in segments",
+    "bits flipped in a copy",
+    "reads refused",
+    "session fetches",
+    "topics created",
+    "topics deleted",
+    "answered out of order",
+    "tidelog_checkpoints_total",
+    "tidelog_journal_recycled_files_total",
+    "tidelog_direct_runs_total",
+    "tidelog_segment_rolls_total",
+    "tidelog_cache_hits_total",
+    "tidelog_cache_misses_total",
+];
+
+/// Prints all counters.
+pub fn print(counters: &BTreeMap<String, u64>) {
+    for (name, count) in counters {
+        println!("{count:>12} {name}");
+    }
+}
+
+/// Panics with the names of what never happened.
+pub fn demand(counters: &BTreeMap<String, u64>) {
+    let missing: Vec<&&str> = DEMANDED.iter().filter(|name| counters.get(**name).copied().unwrap_or(0) == 0).collect();
+    assert!(missing.is_empty(), "never happened over all seeds: {missing:?}");
+}
