@@ -20,7 +20,12 @@ pub type Stamp = (i64, i16, i32);
 /// Mostly small, sometimes large enough for a direct run.
 pub fn make(shared: &Shared, name: &str, timestamp: i64, stamp: Option<Stamp>) -> Made {
     let codec = if shared.chance(0.1) {
-        shared.pick(&[Compression::Lz4, Compression::Snappy, Compression::Gzip, Compression::Zstd])
+        shared.pick(&[
+            Compression::Lz4,
+            Compression::Snappy,
+            Compression::Gzip,
+            Compression::Zstd,
+        ])
     } else {
         Compression::None
     };
@@ -37,8 +42,17 @@ pub fn make(shared: &Shared, name: &str, timestamp: i64, stamp: Option<Stamp>) -
     let filler = vec![shared.below(256) as u8; length as usize];
     for record in 0..records {
         let key = format!("{name}/{record}");
-        builder.append(Some(key.as_bytes()), Some(&filler), &[], timestamp + record as i64);
+        builder.append(
+            Some(key.as_bytes()),
+            Some(&filler),
+            &[],
+            timestamp + record as i64,
+        );
     }
     let bytes = Bytes::from(builder.build(0, -1));
-    Made { id: BatchId::of(&bytes), bytes, records: records as i32 }
+    Made {
+        id: BatchId::of(&bytes),
+        bytes,
+        records: records as i32,
+    }
 }

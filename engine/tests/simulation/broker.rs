@@ -83,7 +83,10 @@ impl Broker {
         let state = Rc::new(RefCell::new(State::default()));
         let runtime = process.runtime();
         let (disk, settings, slot) = (disk.disk(&runtime), settings(shared, shards), state.clone());
-        shared.note(format!("a broker with {shards} shards starts: {:?}", settings.storage));
+        shared.note(format!(
+            "a broker with {shards} shards starts: {:?}",
+            settings.storage
+        ));
         let (own, shared) = (runtime.clone(), shared.clone());
         runtime.spawn(async move {
             match Node::start(&own, &disk, Executors::Here, settings).await {
@@ -122,7 +125,12 @@ impl Broker {
 
     /// Begins a clean stop.
     pub fn begin_stop(&self) {
-        let node = self.state.borrow_mut().node.take().expect("only a running broker is stopped");
+        let node = self
+            .state
+            .borrow_mut()
+            .node
+            .take()
+            .expect("only a running broker is stopped");
         let slot = self.state.clone();
         self.process.runtime().spawn(async move {
             let result = node.stop().await.map_err(|error| error.to_string());

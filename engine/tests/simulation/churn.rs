@@ -2,7 +2,9 @@
 //! knows exactly what must be in it.
 
 use net::messages::ApiKey;
-use net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use net::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
 use net::platform::Runtime;
 use net::records::Batch;
 use net::wire::{Reader, Records};
@@ -29,7 +31,12 @@ struct Churn {
 
 /// Runs until told to finish, and leaves no topic behind.
 pub async fn run(shared: Shared, runtime: Runtime) {
-    let mut churn = Churn { shared: shared.clone(), runtime, incarnation: 0, batches: 0 };
+    let mut churn = Churn {
+        shared: shared.clone(),
+        runtime,
+        incarnation: 0,
+        batches: 0,
+    };
     while !shared.is_finishing() {
         churn.create().await;
         churn.fill().await;
@@ -55,7 +62,8 @@ impl Churn {
         let mut unsure = false;
         loop {
             let mut wire = self.connect().await;
-            match topics::create(&mut wire, TOPIC, 2, &[("internal.segment.bytes", "40960")]).await {
+            match topics::create(&mut wire, TOPIC, 2, &[("internal.segment.bytes", "40960")]).await
+            {
                 Ok((codes::NONE, _)) => break,
                 Ok((codes::TOPIC_ALREADY_EXISTS, _)) if unsure => break,
                 Ok((code, _)) => {
@@ -71,7 +79,8 @@ impl Churn {
             self.runtime.sleep(self.shared.up_to_ms(100)).await;
         }
         self.incarnation += 1;
-        self.shared.note(format!("created {TOPIC} {}", self.incarnation));
+        self.shared
+            .note(format!("created {TOPIC} {}", self.incarnation));
         self.shared.count("topics created", 1);
     }
 
@@ -97,20 +106,45 @@ impl Churn {
     async fn produce(&mut self, key: &PartitionKey, made: &Made) -> bool {
         let mut wire = self.connect().await;
         let batch = Batch::parse(&made.bytes).expect("made whole");
-        self.shared.oracle().partition(key).sends(made.id, TOPIC, None, &batch);
-        let part = PartitionProduceData { index: key.1, records: Some(Records::Chain(vec![made.bytes.clone()])), ..Default::default() };
-        let topic = TopicProduceData { name: &key.0, partition_data: vec![part], ..Default::default() };
-        let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
-        let Ok(body) = wire.call(ApiKey::Produce, PRODUCE_VERSION, |writer, version| request.encode(writer, version)).await else {
+        self.shared
+            .oracle()
+            .partition(key)
+            .sends(made.id, TOPIC, None, &batch);
+        let part = PartitionProduceData {
+            index: key.1,
+            records: Some(Records::Chain(vec![made.bytes.clone()])),
+            ..Default::default()
+        };
+        let topic = TopicProduceData {
+            name: &key.0,
+            partition_data: vec![part],
+            ..Default::default()
+        };
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 30_000,
+            topic_data: vec![topic],
+            ..Default::default()
+        };
+        let Ok(body) = wire
+            .call(ApiKey::Produce, PRODUCE_VERSION, |writer, version| {
+                request.encode(writer, version)
+            })
+            .await
+        else {
             return false;
         };
-        let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION).expect("a well-formed answer");
+        let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION)
+            .expect("a well-formed answer");
         let answer = &response.responses[0].partition_responses[0];
         if answer.error_code != codes::NONE {
             codes::expect_retriable("Produce to a topic that exists", answer.error_code);
             return false;
         }
-        self.shared.oracle().partition(key).acknowledged(made.id, answer.base_offset);
+        self.shared
+            .oracle()
+            .partition(key)
+            .acknowledged(made.id, answer.base_offset);
         true
     }
 
@@ -125,7 +159,9 @@ impl Churn {
                 if allowed {
                     break;
                 }
-                if find_start(&self.shared, &mut wire, &key).await.is_ok_and(|told| told)
+                if find_start(&self.shared, &mut wire, &key)
+                    .await
+                    .is_ok_and(|told| told)
                     && let Ok((start, end)) = read_all(&self.shared, &mut wire, &key).await
                 {
                     self.shared.oracle().partition(&key).complete(start, end);
@@ -151,7 +187,8 @@ impl Churn {
             }
             self.runtime.sleep(self.shared.up_to_ms(40)).await;
         }
-        self.shared.note(format!("deleted {TOPIC} {}", self.incarnation));
+        self.shared
+            .note(format!("deleted {TOPIC} {}", self.incarnation));
         self.shared.oracle().forget_topic(TOPIC);
         self.shared.count("topics deleted", 1);
     }

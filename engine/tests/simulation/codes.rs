@@ -13,6 +13,10 @@ pub const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 
 /// What a broker may answer at any time, when its disk fails or it stops; the client tries again.
 pub fn expect_retriable(what: &str, code: i16) {
-    let known = [NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT, KAFKA_STORAGE_ERROR];
+    let known = [
+        NOT_LEADER_OR_FOLLOWER,
+        REQUEST_TIMED_OUT,
+        KAFKA_STORAGE_ERROR,
+    ];
     assert!(known.contains(&code), "{what} was answered {code}");
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use net::messages::ApiKey;
-use net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use net::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+};
 use net::platform::Runtime;
 use net::wire::Reader;
 
@@ -46,7 +48,11 @@ struct Limits {
 impl Consumer {
     /// A consumer of these partitions.
     pub fn new(shared: &Shared, runtime: Runtime, keys: Vec<PartitionKey>) -> Consumer {
-        Consumer { shared: shared.clone(), runtime, keys }
+        Consumer {
+            shared: shared.clone(),
+            runtime,
+            keys,
+        }
     }
 
     /// Reads anywhere until told to finish.
@@ -67,12 +73,21 @@ impl Consumer {
 
     /// Follows the ends until told to finish.
     pub async fn follow(self) {
-        let mut positions: BTreeMap<PartitionKey, i64> = self.keys.iter().map(|key| (key.clone(), 0)).collect();
+        let mut positions: BTreeMap<PartitionKey, i64> =
+            self.keys.iter().map(|key| (key.clone(), 0)).collect();
         while !self.shared.is_finishing() {
             if let Ok(mut wire) = Wire::connect(&self.shared, &self.runtime).await {
-                let mut session = Session { id: 0, epoch: 0, told: BTreeMap::new() };
+                let mut session = Session {
+                    id: 0,
+                    epoch: 0,
+                    told: BTreeMap::new(),
+                };
                 while !self.shared.is_finishing() {
-                    if self.poll(&mut wire, &mut session, &mut positions).await.is_err() {
+                    if self
+                        .poll(&mut wire, &mut session, &mut positions)
+                        .await
+                        .is_err()
+                    {
                         break;
                     }
                 }
@@ -92,12 +107,29 @@ impl Consumer {
             _ => floor.log_start + self.shared.below(span + 1) as i64,
         };
         let bytes_max = self.shared.pick(&[1, 500, 4_000, 60_000]);
-        let asked = [Asked { key, offset, bytes_max, floor }];
-        let limits = Limits { wait_ms: self.shared.pick(&[0, 5, 100]), bytes_min: 1, bytes_max };
+        let asked = [Asked {
+            key,
+            offset,
+            bytes_max,
+            floor,
+        }];
+        let limits = Limits {
+            wait_ms: self.shared.pick(&[0, 5, 100]),
+            bytes_min: 1,
+            bytes_max,
+        };
         let body = fetch(wire, 0, -1, &limits, &asked).await?;
-        let response = FetchResponse::decode(&mut Reader::new(&body), FETCH_VERSION).expect("a well-formed answer");
-        assert_eq!(response.error_code, codes::NONE, "a fetch without session failed as a whole");
-        let answer = answers(&response).next().expect("every partition asked for is answered").1;
+        let response = FetchResponse::decode(&mut Reader::new(&body), FETCH_VERSION)
+            .expect("a well-formed answer");
+        assert_eq!(
+            response.error_code,
+            codes::NONE,
+            "a fetch without session failed as a whole"
+        );
+        let answer = answers(&response)
+            .next()
+            .expect("every partition asked for is answered")
+            .1;
         take_in(&self.shared, &asked[0], answer, true);
         Ok(())
     }
@@ -111,43 +143,87 @@ impl Consumer {
         let mut asked = Vec::new();
         for (key, offset) in &*positions {
             let floor = self.shared.oracle().floor(key);
-            asked.push(Asked { key: key.clone(), offset: *offset, bytes_max: 30_000, floor });
+            asked.push(Asked {
+                key: key.clone(),
+                offset: *offset,
+                bytes_max: 30_000,
+                floor,
+            });
         }
         let full = session.epoch == 0;
-        let (changed, same): (Vec<Asked>, Vec<Asked>) =
-            asked.into_iter().partition(|asked| full || session.told.get(&asked.key) != Some(&asked.offset));
-        let limits = Limits { wait_ms: self.shared.pick(&[10, 100, 500]), bytes_min: self.shared.pick(&[1, 1, 2_000]), bytes_max: 100_000 };
+        let (changed, same): (Vec<Asked>, Vec<Asked>) = asked
+            .into_iter()
+            .partition(|asked| full || session.told.get(&asked.key) != Some(&asked.offset));
+        let limits = Limits {
+            wait_ms: self.shared.pick(&[10, 100, 500]),
+            bytes_min: self.shared.pick(&[1, 1, 2_000]),
+            bytes_max: 100_000,
+        };
         let body = fetch(wire, session.id, session.epoch, &limits, &changed).await?;
-        let response = FetchResponse::decode(&mut Reader::new(&body), FETCH_VERSION).expect("a well-formed answer");
+        let response = FetchResponse::decode(&mut Reader::new(&body), FETCH_VERSION)
+            .expect("a well-formed answer");
         if response.error_code != codes::NONE {
-            let known = [codes::FETCH_SESSION_ID_NOT_FOUND, codes::INVALID_FETCH_SESSION_EPOCH];
-            assert!(known.contains(&response.error_code), "a session fetch was answered {}", response.error_code);
+            let known = [
+                codes::FETCH_SESSION_ID_NOT_FOUND,
+                codes::INVALID_FETCH_SESSION_EPOCH,
+            ];
+            assert!(
+                known.contains(&response.error_code),
+                "a session fetch was answered {}",
+                response.error_code
+            );
             return Err(Lost);
         }
-        session.told.extend(changed.iter().map(|asked| (asked.key.clone(), asked.offset)));
+        session.told.extend(
+            changed
+                .iter()
+                .map(|asked| (asked.key.clone(), asked.offset)),
+        );
         if full {
             session.id = response.session_id;
         }
         // A broker that keeps no session answers 0; then every request is a full one.
-        session.epoch = if session.id == 0 { 0 } else { session.epoch + 1 };
+        session.epoch = if session.id == 0 {
+            0
+        } else {
+            session.epoch + 1
+        };
         for (key, answer) in answers(&response) {
-            let asked = changed.iter().chain(&same).find(|asked| asked.key == key).expect("only what was asked for is answered");
+            let asked = changed
+                .iter()
+                .chain(&same)
+                .find(|asked| asked.key == key)
+                .expect("only what was asked for is answered");
             if let Some(next) = take_in(&self.shared, asked, answer, false) {
                 positions.insert(key, next);
             }
         }
-        self.shared.count("session fetches", u64::from(session.epoch > 1));
+        self.shared
+            .count("session fetches", u64::from(session.epoch > 1));
         Ok(())
     }
 }
 
-fn answers<'a>(response: &'a FetchResponse<'_>) -> impl Iterator<Item = (PartitionKey, &'a PartitionData<'a>)> {
+fn answers<'a>(
+    response: &'a FetchResponse<'_>,
+) -> impl Iterator<Item = (PartitionKey, &'a PartitionData<'a>)> {
     response.responses.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|partition| ((topic.topic.to_owned(), partition.partition_index), partition))
+        topic.partitions.iter().map(|partition| {
+            (
+                (topic.topic.to_owned(), partition.partition_index),
+                partition,
+            )
+        })
     })
 }
 
-async fn fetch(wire: &mut Wire, session_id: i32, session_epoch: i32, limits: &Limits, asked: &[Asked]) -> Result<bytes::Bytes, Lost> {
+async fn fetch(
+    wire: &mut Wire,
+    session_id: i32,
+    session_epoch: i32,
+    limits: &Limits,
+    asked: &[Asked],
+) -> Result<bytes::Bytes, Lost> {
     let topics = asked
         .iter()
         .map(|asked| FetchTopic {
@@ -174,12 +250,17 @@ async fn fetch(wire: &mut Wire, session_id: i32, session_epoch: i32, limits: &Li
         topics,
         ..Default::default()
     };
-    wire.call(ApiKey::Fetch, FETCH_VERSION, |writer, version| request.encode(writer, version)).await
+    wire.call(ApiKey::Fetch, FETCH_VERSION, |writer, version| {
+        request.encode(writer, version)
+    })
+    .await
 }
 
 /// Holds an answer against the model; the next offset to read, or `None` to stay.
 fn take_in(shared: &Shared, asked: &Asked, answer: &PartitionData<'_>, alone: bool) -> Option<i64> {
-    let Asked { key, offset, floor, .. } = asked;
+    let Asked {
+        key, offset, floor, ..
+    } = asked;
     let mut oracle = shared.oracle();
     let read_errors_allowed = oracle.read_errors_allowed;
     let model = oracle.partition(key);
@@ -188,26 +269,48 @@ fn take_in(shared: &Shared, asked: &Asked, answer: &PartitionData<'_>, alone: bo
             let (high_watermark, log_start) = (answer.high_watermark, answer.log_start_offset);
             model.high_watermark(high_watermark, *floor);
             model.log_start(log_start, *floor);
-            assert!(log_start <= answer.last_stable_offset && answer.last_stable_offset <= high_watermark, "offsets out of order");
-            let records = answer.records.as_ref().map(net::wire::Records::to_vec).unwrap_or_default();
+            assert!(
+                log_start <= answer.last_stable_offset
+                    && answer.last_stable_offset <= high_watermark,
+                "offsets out of order"
+            );
+            let records = answer
+                .records
+                .as_ref()
+                .map(net::wire::Records::to_vec)
+                .unwrap_or_default();
             let next = model.read(*offset, high_watermark, &records);
             let stuck = alone && records.is_empty() && *offset < floor.high_watermark;
-            assert!(!stuck, "{key:?}: nothing at {offset}, though {} is durable", floor.high_watermark);
+            assert!(
+                !stuck,
+                "{key:?}: nothing at {offset}, though {} is durable",
+                floor.high_watermark
+            );
             if !records.is_empty() {
                 drop(oracle);
                 shared.count("reads with records", 1);
-                shared.note(format!("read {}-{} {offset}..{next} of {high_watermark}", key.0, key.1));
+                shared.note(format!(
+                    "read {}-{} {offset}..{next} of {high_watermark}",
+                    key.0, key.1
+                ));
             }
             Some(next)
         }
         codes::OFFSET_OUT_OF_RANGE => {
             model.out_of_range(*offset, *floor);
             let known = model.floor();
-            Some(known.log_start.max(if *offset > known.high_watermark { known.high_watermark } else { *offset + 1 }))
+            Some(known.log_start.max(if *offset > known.high_watermark {
+                known.high_watermark
+            } else {
+                *offset + 1
+            }))
         }
         codes::KAFKA_STORAGE_ERROR => {
             let behind = model.behind_damage(*offset);
-            assert!(read_errors_allowed || behind.is_some(), "{key:?}: {offset} cannot be read");
+            assert!(
+                read_errors_allowed || behind.is_some(),
+                "{key:?}: {offset} cannot be read"
+            );
             drop(oracle);
             shared.count("reads refused", 1);
             behind
@@ -220,16 +323,33 @@ fn take_in(shared: &Shared, asked: &Asked, answer: &PartitionData<'_>, alone: bo
 }
 
 /// Reads a partition from its start to its end; returns both.
-pub async fn read_all(shared: &Shared, wire: &mut Wire, key: &PartitionKey) -> Result<(i64, i64), Lost> {
+pub async fn read_all(
+    shared: &Shared,
+    wire: &mut Wire,
+    key: &PartitionKey,
+) -> Result<(i64, i64), Lost> {
     let mut offset = shared.oracle().floor(key).log_start;
     let mut first = None;
     loop {
         let floor = shared.oracle().floor(key);
-        let asked = [Asked { key: key.clone(), offset, bytes_max: 200_000, floor }];
-        let limits = Limits { wait_ms: 0, bytes_min: 0, bytes_max: 200_000 };
+        let asked = [Asked {
+            key: key.clone(),
+            offset,
+            bytes_max: 200_000,
+            floor,
+        }];
+        let limits = Limits {
+            wait_ms: 0,
+            bytes_min: 0,
+            bytes_max: 200_000,
+        };
         let body = fetch(wire, 0, -1, &limits, &asked).await?;
-        let response = FetchResponse::decode(&mut Reader::new(&body), FETCH_VERSION).expect("a well-formed answer");
-        let answer = answers(&response).next().expect("every partition asked for is answered").1;
+        let response = FetchResponse::decode(&mut Reader::new(&body), FETCH_VERSION)
+            .expect("a well-formed answer");
+        let answer = answers(&response)
+            .next()
+            .expect("every partition asked for is answered")
+            .1;
         if answer.error_code == codes::NONE && first.is_none() {
             first = Some(offset);
         }

@@ -59,6 +59,12 @@ pub fn print(counters: &BTreeMap<String, u64>) {
 
 /// Panics with the names of what never happened.
 pub fn demand(counters: &BTreeMap<String, u64>) {
-    let missing: Vec<&&str> = DEMANDED.iter().filter(|name| counters.get(**name).copied().unwrap_or(0) == 0).collect();
-    assert!(missing.is_empty(), "never happened over all seeds: {missing:?}");
+    let missing: Vec<&&str> = DEMANDED
+        .iter()
+        .filter(|name| counters.get(**name).copied().unwrap_or(0) == 0)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "never happened over all seeds: {missing:?}"
+    );
 }

@@ -54,8 +54,23 @@ impl Plan {
         let disk_errors = chance(0.25).then(|| match shared.below(3) {
             0 => DiskErrors::Reads(0.05),
             kind => {
-                let fault = if kind == 1 { DiskFault::Write } else { DiskFault::Flush };
-                DiskErrors::Once(fault, shared.pick(&["journal", "journal", ".log", "checkpoint", "metadata", "flush", ""]))
+                let fault = if kind == 1 {
+                    DiskFault::Write
+                } else {
+                    DiskFault::Flush
+                };
+                DiskErrors::Once(
+                    fault,
+                    shared.pick(&[
+                        "journal",
+                        "journal",
+                        ".log",
+                        "checkpoint",
+                        "metadata",
+                        "flush",
+                        "",
+                    ]),
+                )
             }
         });
         Plan {
@@ -63,7 +78,8 @@ impl Plan {
             crash_in_start: chance(0.3).then(|| shared.up_to_ms(shared.pick(&[5, 20, 60]))),
             disk_full: disk_errors.is_none() && chance(0.2),
             disk_errors,
-            clock_jump_ms: chance(0.2).then(|| shared.pick(&[-7_200_000, 3_600_000, 30 * 86_400_000])),
+            clock_jump_ms: chance(0.2)
+                .then(|| shared.pick(&[-7_200_000, 3_600_000, 30 * 86_400_000])),
             network: network(shared),
             shards: shared.pick(&[1, 2, 3]),
         }
@@ -112,7 +128,10 @@ pub fn begin(plan: &Plan, sim: &Simulation, disk: &SimDisk, shared: &Shared) {
     match plan.disk_errors {
         Some(DiskErrors::Reads(probability)) => {
             shared.oracle().read_errors_allowed = true;
-            disk.set_options(SimDiskOptions { read_error: probability, ..calm_disk() });
+            disk.set_options(SimDiskOptions {
+                read_error: probability,
+                ..calm_disk()
+            });
         }
         Some(DiskErrors::Once(fault, path)) => {
             // What was not flushed any more cannot be read after a restart; until then it can.

@@ -49,7 +49,11 @@ fn whatever_happens_every_promise_is_kept() {
 #[test]
 fn one_seed_gives_one_trace() {
     for seed in [1, 2] {
-        let hash = || runner::run_seed(seed).unwrap_or_else(|failure| panic!("{failure}")).trace_hash;
+        let hash = || {
+            runner::run_seed(seed)
+                .unwrap_or_else(|failure| panic!("{failure}"))
+                .trace_hash
+        };
         assert_eq!(hash(), hash(), "SEED={seed}: two runs, two traces");
     }
 }

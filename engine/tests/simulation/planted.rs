@@ -12,7 +12,8 @@ fn found(bug: Bug) {
         (1..=SEEDS_MAX).find_map(|seed| runner::run_seed(seed).err())
     });
     let failure = found.join().expect("failures of a run are caught");
-    let failure = failure.unwrap_or_else(|| panic!("{bug:?} was not found within {SEEDS_MAX} seeds"));
+    let failure =
+        failure.unwrap_or_else(|| panic!("{bug:?} was not found within {SEEDS_MAX} seeds"));
     println!("{bug:?}: {}", failure.lines().next().unwrap_or_default());
 }
 

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 
 use net::messages::ApiKey;
 use net::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use net::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
 use net::platform::Runtime;
 use net::records::Batch;
 use net::wire::{Reader, Records};
@@ -72,8 +74,21 @@ pub struct Producer {
 
 impl Producer {
     /// A producer to these partitions.
-    pub fn new(shared: &Shared, runtime: Runtime, number: usize, style: Style, keys: Vec<PartitionKey>) -> Producer {
-        let lane = |key| Lane { key, next_order: 0, next_sequence: 0, queue: VecDeque::new(), in_flight: 0, blocked: false };
+    pub fn new(
+        shared: &Shared,
+        runtime: Runtime,
+        number: usize,
+        style: Style,
+        keys: Vec<PartitionKey>,
+    ) -> Producer {
+        let lane = |key| Lane {
+            key,
+            next_order: 0,
+            next_sequence: 0,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            blocked: false,
+        };
         Producer {
             shared: shared.clone(),
             runtime,
@@ -103,7 +118,9 @@ impl Producer {
     async fn session(&mut self, wire: &mut Wire) -> Result<(), Lost> {
         let mut sent = 0;
         loop {
-            if self.style == Style::Idempotent && (self.identity.is_none() || (self.is_idle() && self.shared.chance(0.004))) {
+            if self.style == Style::Idempotent
+                && (self.identity.is_none() || (self.is_idle() && self.shared.chance(0.004)))
+            {
                 self.take_identity(wire).await?;
             }
             if self.shared.is_finishing() && self.is_idle() {
@@ -130,9 +147,20 @@ impl Producer {
     }
 
     async fn take_identity(&mut self, wire: &mut Wire) -> Result<(), Lost> {
-        let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, producer_id: -1, producer_epoch: -1, ..Default::default() };
-        let body = wire.call(ApiKey::InitProducerId, 4, |writer, version| request.encode(writer, version)).await?;
-        let response = InitProducerIdResponse::decode(&mut Reader::new(&body), 4).expect("a well-formed answer");
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: 60_000,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..Default::default()
+        };
+        let body = wire
+            .call(ApiKey::InitProducerId, 4, |writer, version| {
+                request.encode(writer, version)
+            })
+            .await?;
+        let response = InitProducerIdResponse::decode(&mut Reader::new(&body), 4)
+            .expect("a well-formed answer");
         if response.error_code != codes::NONE {
             codes::expect_retriable("InitProducerId", response.error_code);
             self.runtime.sleep(self.shared.up_to_ms(50)).await;
@@ -144,7 +172,11 @@ impl Producer {
         for lane in &mut self.lanes {
             lane.next_order = 0;
             // Without any state a broker accepts any first sequence (I7); some soon wrap (I4).
-            lane.next_sequence = if self.shared.chance(0.2) { i32::MAX - self.shared.below(40) as i32 } else { 0 };
+            lane.next_sequence = if self.shared.chance(0.2) {
+                i32::MAX - self.shared.below(40) as i32
+            } else {
+                0
+            };
         }
         Ok(())
     }
@@ -178,12 +210,17 @@ impl Producer {
             let order = (self.style == Style::Idempotent).then_some(waiting.order);
             let batch = Batch::parse(&waiting.made.bytes).expect("made whole");
             let lane = &mut self.lanes[*number];
-            self.shared.oracle().partition(&lane.key).sends(waiting.made.id, &label, order, &batch);
+            self.shared
+                .oracle()
+                .partition(&lane.key)
+                .sends(waiting.made.id, &label, order, &batch);
             lane.in_flight += 1;
         }
         let sent = send_batches(wire, &self.lanes, &parts, acks).await;
         if acks == 0 {
-            parts.iter().for_each(|(number, _)| self.lanes[*number].in_flight -= 1);
+            parts
+                .iter()
+                .for_each(|(number, _)| self.lanes[*number].in_flight -= 1);
             sent?;
             self.runtime.sleep(self.shared.up_to_ms(4)).await;
             return Ok(true);
@@ -216,14 +253,20 @@ impl Producer {
             return None;
         }
         let order = lane.next_order;
-        let stamp = self.identity.map(|(id, epoch)| (id, epoch, lane.next_sequence));
+        let stamp = self
+            .identity
+            .map(|(id, epoch)| (id, epoch, lane.next_sequence));
         let name = format!("{label}/{}-{}/{order}", lane.key.0, lane.key.1);
         let made = batches::make(&self.shared, &name, self.runtime.wall_clock_ms(), stamp);
         lane.next_order += 1;
         // Sequence numbers wrap to 0 (I4).
         let next = i64::from(lane.next_sequence) + i64::from(made.records);
         lane.next_sequence = (next & i64::from(i32::MAX)) as i32;
-        Some(Waiting { order, made, floor: None })
+        Some(Waiting {
+            order,
+            made,
+            floor: None,
+        })
     }
 
     async fn receive(&mut self, wire: &mut Wire, flight: Flight) -> Result<(), Lost> {
@@ -234,7 +277,8 @@ impl Producer {
                 return Err(Lost);
             }
         };
-        let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION).expect("a well-formed answer");
+        let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION)
+            .expect("a well-formed answer");
         let mut troubled = false;
         for (number, waiting) in flight.parts {
             let lane = &mut self.lanes[number];
@@ -246,8 +290,15 @@ impl Producer {
                 .flat_map(|topic| &topic.partition_responses)
                 .find(|part| part.index == lane.key.1)
                 .expect("every partition is answered");
-            let (code, base_offset, log_start) = (answer.error_code, answer.base_offset, answer.log_start_offset);
-            self.shared.note(format!("{} {}-{} order {}: {code} at {base_offset}", self.name, lane.key.0, lane.key.1, waiting.order));
+            let (code, base_offset, log_start) = (
+                answer.error_code,
+                answer.base_offset,
+                answer.log_start_offset,
+            );
+            self.shared.note(format!(
+                "{} {}-{} order {}: {code} at {base_offset}",
+                self.name, lane.key.0, lane.key.1, waiting.order
+            ));
             troubled |= code != codes::NONE;
             match code {
                 codes::NONE => {
@@ -258,9 +309,19 @@ impl Producer {
                     model.log_start(log_start, waiting.floor.expect("it was sent"));
                 }
                 codes::OUT_OF_ORDER_SEQUENCE_NUMBER => {
-                    let behind = lane.queue.front().is_some_and(|first| first.order < waiting.order);
-                    assert!(behind, "{}: {:?}: the next batch in order is out of order", self.name, lane.key);
-                    self.shared.oracle().partition(&lane.key).refused(waiting.made.id);
+                    let behind = lane
+                        .queue
+                        .front()
+                        .is_some_and(|first| first.order < waiting.order);
+                    assert!(
+                        behind,
+                        "{}: {:?}: the next batch in order is out of order",
+                        self.name, lane.key
+                    );
+                    self.shared
+                        .oracle()
+                        .partition(&lane.key)
+                        .refused(waiting.made.id);
                     self.shared.count("answered out of order", 1);
                     requeue(lane, waiting);
                 }
@@ -305,11 +366,20 @@ impl Producer {
 pub const PRODUCE_VERSION: i16 = 9;
 
 fn requeue(lane: &mut Lane, waiting: Waiting) {
-    let at = lane.queue.iter().position(|other| other.order > waiting.order).unwrap_or(lane.queue.len());
+    let at = lane
+        .queue
+        .iter()
+        .position(|other| other.order > waiting.order)
+        .unwrap_or(lane.queue.len());
     lane.queue.insert(at, waiting);
 }
 
-async fn send_batches(wire: &mut Wire, lanes: &[Lane], parts: &[(usize, Waiting)], acks: i16) -> Result<Call, Lost> {
+async fn send_batches(
+    wire: &mut Wire,
+    lanes: &[Lane],
+    parts: &[(usize, Waiting)],
+    acks: i16,
+) -> Result<Call, Lost> {
     let topic_data = parts
         .iter()
         .map(|(number, waiting)| TopicProduceData {
@@ -322,6 +392,14 @@ async fn send_batches(wire: &mut Wire, lanes: &[Lane], parts: &[(usize, Waiting)
             ..Default::default()
         })
         .collect();
-    let request = ProduceRequest { acks, timeout_ms: 30_000, topic_data, ..Default::default() };
-    wire.send(ApiKey::Produce, PRODUCE_VERSION, |writer, version| request.encode(writer, version)).await
+    let request = ProduceRequest {
+        acks,
+        timeout_ms: 30_000,
+        topic_data,
+        ..Default::default()
+    };
+    wire.send(ApiKey::Produce, PRODUCE_VERSION, |writer, version| {
+        request.encode(writer, version)
+    })
+    .await
 }

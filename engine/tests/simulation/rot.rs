@@ -52,12 +52,22 @@ impl Rot {
             0 => format!("tidelog/metadata-{copy}.log"),
             _ => format!("tidelog/checkpoint-start-{copy}"),
         };
-        let Ok(content) = self.disk.content(&path) else { return };
-        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let Ok(content) = self.disk.content(&path) else {
+            return;
+        };
+        let used = content
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last as u64 + 1);
         let position = self.shared.below(used);
-        if self.disk.rot(&path, position, 1 << self.shared.below(8)) .is_ok_and(|flipped| flipped) {
+        if self
+            .disk
+            .rot(&path, position, 1 << self.shared.below(8))
+            .is_ok_and(|flipped| flipped)
+        {
             self.copy_damaged = true;
-            self.shared.note(format!("a bit of {path} flips at {position}"));
+            self.shared
+                .note(format!("a bit of {path} flips at {position}"));
             self.shared.count("bits flipped in a copy", 1);
         }
     }
@@ -74,22 +84,39 @@ impl Rot {
         }
         let name = &segments[self.shared.below(segments.len() as u64 - 2) as usize];
         let path = format!("{directory}/{name}");
-        let Ok(content) = self.disk.content(&path) else { return };
+        let Ok(content) = self.disk.content(&path) else {
+            return;
+        };
         let mut batches = Vec::new();
         let mut rest = &content[..];
         while let Ok(batch) = Batch::parse(rest) {
             let position = content.len() - rest.len();
-            batches.push((position, batch.bytes().len(), batch.header().base_offset, batch.header().last_offset()));
+            batches.push((
+                position,
+                batch.bytes().len(),
+                batch.header().base_offset,
+                batch.header().last_offset(),
+            ));
             rest = &rest[batch.bytes().len()..];
         }
         if batches.is_empty() {
             return;
         }
-        let (position, length, first, last) = batches[self.shared.below(batches.len() as u64) as usize];
+        let (position, length, first, last) =
+            batches[self.shared.below(batches.len() as u64) as usize];
         let at = position as u64 + self.shared.below(length as u64);
-        self.shared.oracle().partition(&key).may_be_damaged(first, last);
-        if self.disk.rot(&path, at, 1 << self.shared.below(8)) .is_ok_and(|flipped| flipped) {
-            self.shared.note(format!("a bit of {path} flips at {at}: offsets {first} to {last}"));
+        self.shared
+            .oracle()
+            .partition(&key)
+            .may_be_damaged(first, last);
+        if self
+            .disk
+            .rot(&path, at, 1 << self.shared.below(8))
+            .is_ok_and(|flipped| flipped)
+        {
+            self.shared.note(format!(
+                "a bit of {path} flips at {at}: offsets {first} to {last}"
+            ));
             self.shared.count("bits flipped in segments", 1);
         }
     }

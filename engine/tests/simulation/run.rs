@@ -47,14 +47,24 @@ pub fn run(seed: u64, hand_out: impl FnOnce(&Shared)) -> Outcome {
     hand_out(&shared);
     let disk = SimDisk::new(&sim.handle(), faults::calm_disk());
     let rot = Rot::new(&shared, &disk);
-    let mut run = Run { sim, disk, shared, rot, crashes: 0 };
+    let mut run = Run {
+        sim,
+        disk,
+        shared,
+        rot,
+        crashes: 0,
+    };
     run.start_clients();
     let lives = 4 + run.shared.below(4);
     let mut life = 0;
     while life < lives || run.crashes < CRASHES_MIN || run.shared.operations() < OPERATIONS_MIN {
         run.live(OPERATIONS_MIN / lives);
         life += 1;
-        assert!(life < 40, "the workload does not come forward: {} requests", run.shared.operations());
+        assert!(
+            life < 40,
+            "the workload does not come forward: {} requests",
+            run.shared.operations()
+        );
     }
     run.heal();
     let mut counters = run.shared.counters().clone();
@@ -63,7 +73,10 @@ pub fn run(seed: u64, hand_out: impl FnOnce(&Shared)) -> Outcome {
     }
     counters.insert("operations".to_owned(), run.shared.operations());
     counters.insert("acknowledged".to_owned(), run.shared.oracle().acknowledged);
-    Outcome { trace_hash: run.sim.trace_hash(), counters }
+    Outcome {
+        trace_hash: run.sim.trace_hash(),
+        counters,
+    }
 }
 
 impl Run {
@@ -73,12 +86,32 @@ impl Run {
         let styles = [
             (Style::Idempotent, everything.clone()),
             (Style::Idempotent, main.clone()),
-            (Style::Plain { acks: -1, again: true }, everything.clone()),
-            (Style::Plain { acks: 1, again: false }, main),
-            (Style::Plain { acks: 0, again: false }, PLAIN.keys()),
+            (
+                Style::Plain {
+                    acks: -1,
+                    again: true,
+                },
+                everything.clone(),
+            ),
+            (
+                Style::Plain {
+                    acks: 1,
+                    again: false,
+                },
+                main,
+            ),
+            (
+                Style::Plain {
+                    acks: 0,
+                    again: false,
+                },
+                PLAIN.keys(),
+            ),
         ];
         let setup = self.sim.node("setup").runtime();
-        let nodes: Vec<Runtime> = (0..3).map(|number| self.sim.node(&format!("client-{number}")).runtime()).collect();
+        let nodes: Vec<Runtime> = (0..3)
+            .map(|number| self.sim.node(&format!("client-{number}")).runtime())
+            .collect();
         for _ in 0..styles.len() + 4 {
             shared.client_began();
         }
@@ -87,7 +120,9 @@ impl Run {
             administrator::make_topics(&shared, &setup).await;
             for (number, (style, keys)) in styles.into_iter().enumerate() {
                 let runtime = nodes[number % nodes.len()].clone();
-                runtime.clone().spawn(Producer::new(&shared, runtime, number, style, keys).run());
+                runtime
+                    .clone()
+                    .spawn(Producer::new(&shared, runtime, number, style, keys).run());
             }
             let reader = Consumer::new(&shared, nodes[1].clone(), everything.clone());
             nodes[1].spawn(reader.read_anywhere());
@@ -102,7 +137,8 @@ impl Run {
     fn live(&mut self, operations: u64) {
         let plan = Plan::draw(&self.shared);
         self.shared.next_life();
-        self.shared.note(format!("life {}: {plan:?}", self.shared.life()));
+        self.shared
+            .note(format!("life {}: {plan:?}", self.shared.life()));
         self.shared.oracle().read_errors_allowed = false;
         self.disk.set_options(faults::calm_disk());
         let errors_from_start = plan.disk_errors.is_some() && self.shared.chance(0.3);
@@ -159,7 +195,10 @@ impl Run {
 
     /// Lets so many more requests happen, or a minute pass.
     fn work(&self, operations: u64) {
-        let (end, limit) = (self.shared.operations() + operations, self.sim.now() + Duration::from_secs(60));
+        let (end, limit) = (
+            self.shared.operations() + operations,
+            self.sim.now() + Duration::from_secs(60),
+        );
         while self.shared.operations() < end && self.sim.now() < limit {
             self.sim.run_for(Duration::from_millis(1));
         }
@@ -170,14 +209,23 @@ impl Run {
     fn fill_disk(&self, broker: &Broker) {
         let room = self.shared.below(40_000);
         let quota = self.disk.used_bytes() + room;
-        self.disk.set_options(SimDiskOptions { quota_bytes: Some(quota), ..faults::calm_disk() });
+        self.disk.set_options(SimDiskOptions {
+            quota_bytes: Some(quota),
+            ..faults::calm_disk()
+        });
         self.work(150);
         self.disk.set_options(faults::calm_disk());
         self.shared.note("the disk has space again");
-        let (before, limit) = (self.shared.oracle().acknowledged, self.sim.now() + Duration::from_secs(30));
+        let (before, limit) = (
+            self.shared.oracle().acknowledged,
+            self.sim.now() + Duration::from_secs(30),
+        );
         while self.shared.oracle().acknowledged < before + 5 {
             assert!(broker.is_ready(), "a full disk poisoned a journal");
-            assert!(self.sim.now() < limit, "appends do not go on after the disk had space again");
+            assert!(
+                self.sim.now() < limit,
+                "appends do not go on after the disk had space again"
+            );
             self.sim.run_for(Duration::from_millis(5));
         }
     }
@@ -187,7 +235,10 @@ impl Run {
             return self.crash(&broker, plan);
         }
         broker.begin_stop();
-        let impatient = self.shared.chance(0.3).then(|| self.sim.now() + self.shared.up_to_ms(50));
+        let impatient = self
+            .shared
+            .chance(0.3)
+            .then(|| self.sim.now() + self.shared.up_to_ms(50));
         let limit = self.sim.now() + PATIENCE;
         while broker.stopped().is_none() && impatient.is_none_or(|until| self.sim.now() < until) {
             assert!(self.sim.now() < limit, "the broker does not stop");
@@ -210,14 +261,18 @@ impl Run {
             End::PowerCut(mode) => {
                 self.sim.power_off(&broker.process);
                 let report = self.disk.cut_power(mode);
-                self.shared.note(format!("the power goes: {mode:?}, {report:?}"));
-                let kept = matches!(mode, engine::platform::sim::CutMode::Latest(_)) && report.sectors_kept > 0;
-                self.shared.count("cuts that keep only the latest writes", u64::from(kept));
+                self.shared
+                    .note(format!("the power goes: {mode:?}, {report:?}"));
+                let kept = matches!(mode, engine::platform::sim::CutMode::Latest(_))
+                    && report.sectors_kept > 0;
+                self.shared
+                    .count("cuts that keep only the latest writes", u64::from(kept));
             }
             End::Kill | End::Stop => {
                 self.shared.note("kill -9");
                 let late = self.disk.operations_in_flight() > 0;
-                self.shared.count("kills with operations in flight", u64::from(late));
+                self.shared
+                    .count("kills with operations in flight", u64::from(late));
                 self.sim.kill(&broker.process);
             }
         }
@@ -248,13 +303,18 @@ impl Run {
         for clean in [false, true] {
             let shards = self.shared.pick(&[1, 2, 3]);
             let broker = Broker::start(&self.sim, &self.disk, &self.shared, shards);
-            self.wait_for_start(&broker, false).expect("it may not fail");
+            self.wait_for_start(&broker, false)
+                .expect("it may not fail");
             if !clean {
                 self.work(200);
                 self.shared.finish();
                 let limit = self.sim.now() + PATIENCE;
                 while self.shared.working() > 0 {
-                    assert!(self.sim.now() < limit, "{} clients do not finish on a healthy broker", self.shared.working());
+                    assert!(
+                        self.sim.now() < limit,
+                        "{} clients do not finish on a healthy broker",
+                        self.shared.working()
+                    );
                     self.sim.run_for(Duration::from_millis(5));
                 }
             }
@@ -265,7 +325,10 @@ impl Run {
                 assert!(self.sim.now() < limit, "the broker does not stop");
                 self.sim.run_for(Duration::from_millis(1));
             }
-            broker.stopped().expect("it has").expect("a healthy broker stops cleanly");
+            broker
+                .stopped()
+                .expect("it has")
+                .expect("a healthy broker stops cleanly");
             broker.count(&self.shared);
             self.sim.kill(&broker.process);
             broker.forget();
@@ -278,8 +341,12 @@ impl Run {
         let (node, shared) = (self.sim.node("verifier"), self.shared.clone());
         let runtime = node.runtime();
         self.sim.block_on(&node, async move {
-            let mut wire = Wire::connect(&shared, &runtime).await.expect("a healthy network");
-            administrator::metadata(&shared, &mut wire).await.expect("a healthy network");
+            let mut wire = Wire::connect(&shared, &runtime)
+                .await
+                .expect("a healthy network");
+            administrator::metadata(&shared, &mut wire)
+                .await
+                .expect("a healthy network");
             for key in topics::all_keys() {
                 verify_partition(&shared, &mut wire, &key).await;
             }
@@ -288,16 +355,25 @@ impl Run {
 }
 
 async fn verify_partition(shared: &Shared, wire: &mut Wire, key: &PartitionKey) {
-    let told = administrator::find_start(shared, wire, key).await.expect("a healthy network");
+    let told = administrator::find_start(shared, wire, key)
+        .await
+        .expect("a healthy network");
     assert!(told, "{key:?}: no start offset on a healthy broker");
     let read = read_all(shared, wire, key).await;
-    let (start, end) = read.unwrap_or_else(|_| panic!("{key:?} cannot be read on a healthy broker"));
-    shared.note(format!("{}-{} is whole from {start} to {end}", key.0, key.1));
+    let (start, end) =
+        read.unwrap_or_else(|_| panic!("{key:?} cannot be read on a healthy broker"));
+    shared.note(format!(
+        "{}-{} is whole from {start} to {end}",
+        key.0, key.1
+    ));
     let mut oracle = shared.oracle();
     let model = oracle.partition(key);
     model.complete(start, end);
     if key.0 == KEEP.name && start > 0 {
         // The smallest retention.bytes of the workload, less one segment.
-        assert!(model.bytes_from(start) + 140_000 > 100_000, "{key:?}: retention took too much");
+        assert!(
+            model.bytes_from(start) + 140_000 > 100_000,
+            "{key:?}: retention took too much"
+        );
     }
 }

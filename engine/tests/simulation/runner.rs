@@ -18,21 +18,35 @@ thread_local! {
 /// A number from the environment.
 pub fn environment(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is not a number")),
+    )
 }
 
 /// Runs one seed on this thread; the failure comes with its seed and the last lines.
 pub fn run_seed(seed: u64) -> Result<Outcome, String> {
-    let log = tracing_subscriber::fmt().with_writer(|| Noted).with_ansi(false).without_time().with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_writer(|| Noted)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false);
     let _log = tracing::subscriber::set_default(log.with_max_level(tracing::Level::INFO).finish());
     let result = catch_unwind(AssertUnwindSafe(|| {
         run::run(seed, |shared| SHARED.set(Some(shared.clone())))
     }));
     let shared = SHARED.take();
     result.map_err(|cause| {
-        let cause = cause.downcast_ref::<String>().cloned().or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let cause = cause
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let tail = shared.map(|shared| shared.tail()).unwrap_or_default();
-        format!("SEED={seed}: {}\n{tail}SEED={seed}", cause.unwrap_or_else(|| "a panic".to_owned()))
+        format!(
+            "SEED={seed}: {}\n{tail}SEED={seed}",
+            cause.unwrap_or_else(|| "a panic".to_owned())
+        )
     })
 }
 
@@ -53,14 +67,20 @@ pub fn run_seeds(seeds: Range<u64>) -> BTreeMap<String, u64> {
                     match run_seed(seed) {
                         Ok(outcome) => {
                             let mut sum = sum.lock().expect("no panic under the lock");
-                            outcome.counters.into_iter().for_each(|(name, count)| *sum.entry(name).or_default() += count);
+                            outcome
+                                .counters
+                                .into_iter()
+                                .for_each(|(name, count)| *sum.entry(name).or_default() += count);
                             *sum.entry("seeds".to_owned()).or_default() += 1;
                         }
                         Err(failure) => {
                             if environment("TIDELOG_KEEP_GOING").is_none() {
                                 next.store(seeds.end, Ordering::Relaxed);
                             }
-                            failures.lock().expect("no panic under the lock").push(failure);
+                            failures
+                                .lock()
+                                .expect("no panic under the lock")
+                                .push(failure);
                         }
                     }
                 }

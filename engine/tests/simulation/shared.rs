@@ -46,7 +46,9 @@ impl Shared {
             tail: RefCell::default(),
             tail_lines: environment("TIDELOG_TAIL").map_or(TAIL_LINES, |lines| lines as usize),
         };
-        Shared { inner: Rc::new(inner) }
+        Shared {
+            inner: Rc::new(inner),
+        }
     }
 
     /// The checkers.
@@ -93,7 +95,12 @@ impl Shared {
     }
     /// Adds to a counter of the coverage report.
     pub fn count(&self, counter: &str, amount: u64) {
-        *self.inner.counters.borrow_mut().entry(counter.to_owned()).or_default() += amount;
+        *self
+            .inner
+            .counters
+            .borrow_mut()
+            .entry(counter.to_owned())
+            .or_default() += amount;
     }
     /// What was counted.
     pub fn counters(&self) -> Ref<'_, BTreeMap<String, u64>> {
@@ -103,7 +110,9 @@ impl Shared {
     /// A line for the report of a failure; also part of the trace.
     pub fn note(&self, line: impl Into<String>) {
         let line = line.into();
-        let hash = line.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let hash = line.bytes().fold(0u64, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
         self.inner.sim.trace("note", &[hash]);
         let now = self.inner.sim.now();
         let mut tail = self.inner.tail.borrow_mut();
@@ -114,7 +123,11 @@ impl Shared {
     }
     /// The last lines.
     pub fn tail(&self) -> String {
-        self.inner.tail.borrow().iter().fold(String::new(), |text, line| text + line + "\n")
+        self.inner
+            .tail
+            .borrow()
+            .iter()
+            .fold(String::new(), |text, line| text + line + "\n")
     }
 
     /// From 0 to `below` − 1.
@@ -131,6 +144,8 @@ impl Shared {
     }
     /// Up to so many milliseconds.
     pub fn up_to_ms(&self, longest: u64) -> Duration {
-        self.inner.sim.random_duration(Duration::from_millis(longest))
+        self.inner
+            .sim
+            .random_duration(Duration::from_millis(longest))
     }
 }

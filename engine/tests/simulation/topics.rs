@@ -1,10 +1,13 @@
 //! Topics as the workload makes them, and the requests that make, change and drop them.
 
 use net::messages::ApiKey;
-use net::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
+use net::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
 use net::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use net::messages::incremental_alter_configs::{
-    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 };
 use net::wire::Reader;
 
@@ -34,7 +37,11 @@ pub const TRIM: Topic = Topic {
 pub const KEEP: Topic = Topic {
     name: "keep",
     partitions: 2,
-    configs: &[("internal.segment.bytes", "49152"), ("retention.ms", "604800000"), ("retention.bytes", "150000")],
+    configs: &[
+        ("internal.segment.bytes", "49152"),
+        ("retention.ms", "604800000"),
+        ("retention.bytes", "150000"),
+    ],
 };
 
 /// All of them.
@@ -43,7 +50,9 @@ pub const ALL: [&Topic; 3] = [&PLAIN, &TRIM, &KEEP];
 impl Topic {
     /// Its partitions.
     pub fn keys(&self) -> Vec<PartitionKey> {
-        (0..self.partitions).map(|index| (self.name.to_owned(), index)).collect()
+        (0..self.partitions)
+            .map(|index| (self.name.to_owned(), index))
+            .collect()
     }
 }
 
@@ -53,31 +62,82 @@ pub fn all_keys() -> Vec<PartitionKey> {
 }
 
 /// Creates a topic; its error code and id.
-pub async fn create(wire: &mut Wire, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(i16, [u8; 16]), Lost> {
-    let configs = configs.iter().map(|(name, value)| CreatableTopicConfig { name, value: Some(value), ..Default::default() });
-    let topic = CreatableTopic { name, num_partitions: partitions, replication_factor: 1, configs: configs.collect(), ..Default::default() };
-    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
-    let body = wire.call(ApiKey::CreateTopics, 7, |writer, version| request.encode(writer, version)).await?;
-    let response = CreateTopicsResponse::decode(&mut Reader::new(&body), 7).expect("a well-formed answer");
+pub async fn create(
+    wire: &mut Wire,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Result<(i16, [u8; 16]), Lost> {
+    let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
+        name,
+        value: Some(value),
+        ..Default::default()
+    });
+    let topic = CreatableTopic {
+        name,
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: configs.collect(),
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: vec![topic],
+        timeout_ms: 30_000,
+        ..Default::default()
+    };
+    let body = wire
+        .call(ApiKey::CreateTopics, 7, |writer, version| {
+            request.encode(writer, version)
+        })
+        .await?;
+    let response =
+        CreateTopicsResponse::decode(&mut Reader::new(&body), 7).expect("a well-formed answer");
     let answer = &response.topics[0];
     Ok((answer.error_code, answer.topic_id.0))
 }
 
 /// Deletes a topic; its error code.
 pub async fn delete(wire: &mut Wire, name: &str) -> Result<i16, Lost> {
-    let request = DeleteTopicsRequest { topic_names: vec![name], timeout_ms: 30_000, ..Default::default() };
-    let body = wire.call(ApiKey::DeleteTopics, 5, |writer, version| request.encode(writer, version)).await?;
-    let response = DeleteTopicsResponse::decode(&mut Reader::new(&body), 5).expect("a well-formed answer");
+    let request = DeleteTopicsRequest {
+        topic_names: vec![name],
+        timeout_ms: 30_000,
+        ..Default::default()
+    };
+    let body = wire
+        .call(ApiKey::DeleteTopics, 5, |writer, version| {
+            request.encode(writer, version)
+        })
+        .await?;
+    let response =
+        DeleteTopicsResponse::decode(&mut Reader::new(&body), 5).expect("a well-formed answer");
     Ok(response.responses[0].error_code)
 }
 
 /// Sets one of a topic's settings; its error code.
 pub async fn configure(wire: &mut Wire, topic: &str, name: &str, value: &str) -> Result<i16, Lost> {
     const TOPIC: i8 = 2;
-    let configs = vec![AlterableConfig { name, config_operation: 0, value: Some(value), ..Default::default() }];
-    let resource = AlterConfigsResource { resource_type: TOPIC, resource_name: topic, configs, ..Default::default() };
-    let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
-    let body = wire.call(ApiKey::IncrementalAlterConfigs, 1, |writer, version| request.encode(writer, version)).await?;
-    let response = IncrementalAlterConfigsResponse::decode(&mut Reader::new(&body), 1).expect("a well-formed answer");
+    let configs = vec![AlterableConfig {
+        name,
+        config_operation: 0,
+        value: Some(value),
+        ..Default::default()
+    }];
+    let resource = AlterConfigsResource {
+        resource_type: TOPIC,
+        resource_name: topic,
+        configs,
+        ..Default::default()
+    };
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![resource],
+        ..Default::default()
+    };
+    let body = wire
+        .call(ApiKey::IncrementalAlterConfigs, 1, |writer, version| {
+            request.encode(writer, version)
+        })
+        .await?;
+    let response = IncrementalAlterConfigsResponse::decode(&mut Reader::new(&body), 1)
+        .expect("a well-formed answer");
     Ok(response.responses[0].error_code)
 }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use net::messages::{request_header_version, response_header_version};
-use net::messages::header::{RequestHeader, ResponseHeader};
 use net::messages::ApiKey;
+use net::messages::header::{RequestHeader, ResponseHeader};
+use net::messages::{request_header_version, response_header_version};
 use net::platform::{ReadHalf, Runtime, WriteHalf};
 use net::wire::{EncodeError, Reader, Writer};
 
@@ -50,10 +50,20 @@ impl Wire {
     /// Connects, or does not.
     pub async fn connect(shared: &Shared, runtime: &Runtime) -> Result<Wire, Lost> {
         let address: SocketAddr = BROKER.parse().expect("a constant");
-        let stream = runtime.timeout(PATIENCE, runtime.connect(address)).await.map_err(|_| Lost)??;
+        let stream = runtime
+            .timeout(PATIENCE, runtime.connect(address))
+            .await
+            .map_err(|_| Lost)??;
         let (read, write) = stream.split();
         let (shared, runtime) = (shared.clone(), runtime.clone());
-        Ok(Wire { shared, runtime, read, write, received: BytesMut::new(), correlation_id: 0 })
+        Ok(Wire {
+            shared,
+            runtime,
+            read,
+            write,
+            received: BytesMut::new(),
+            correlation_id: 0,
+        })
     }
 
     /// Sends a request.
@@ -64,7 +74,11 @@ impl Wire {
         encode: impl FnOnce(&mut Writer, i16) -> Result<(), EncodeError>,
     ) -> Result<Call, Lost> {
         self.correlation_id += 1;
-        let call = Call { key, version, correlation_id: self.correlation_id };
+        let call = Call {
+            key,
+            version,
+            correlation_id: self.correlation_id,
+        };
         let header = RequestHeader {
             request_api_key: key.code(),
             request_api_version: version,
@@ -74,23 +88,35 @@ impl Wire {
         };
         let mut writer = Writer::new();
         let mark = writer.begin_frame();
-        header.encode(&mut writer, request_header_version(key, version)).expect("a header the schema allows");
+        header
+            .encode(&mut writer, request_header_version(key, version))
+            .expect("a header the schema allows");
         encode(&mut writer, version).expect("a request the schema allows");
         writer.end_frame(mark).expect("a frame below 2 GiB");
         let chain = writer.into_chain();
         self.shared.count_operation(key);
-        self.runtime.timeout(PATIENCE, self.write.write_all(&chain)).await.map_err(|_| Lost)??;
+        self.runtime
+            .timeout(PATIENCE, self.write.write_all(&chain))
+            .await
+            .map_err(|_| Lost)??;
         Ok(call)
     }
 
     /// The body of the next answer, which must be the one to `call`.
     pub async fn receive(&mut self, call: Call) -> Result<Bytes, Lost> {
         let runtime = self.runtime.clone();
-        let frame = runtime.timeout(PATIENCE, self.frame()).await.map_err(|_| Lost)??;
+        let frame = runtime
+            .timeout(PATIENCE, self.frame())
+            .await
+            .map_err(|_| Lost)??;
         let mut reader = Reader::new(&frame);
-        let header = ResponseHeader::decode(&mut reader, response_header_version(call.key, call.version));
+        let header =
+            ResponseHeader::decode(&mut reader, response_header_version(call.key, call.version));
         let header = header.expect("an answer begins with its header");
-        assert_eq!(header.correlation_id, call.correlation_id, "answers keep the order of requests");
+        assert_eq!(
+            header.correlation_id, call.correlation_id,
+            "answers keep the order of requests"
+        );
         let body = frame.len() - reader.remaining();
         Ok(frame.slice(body..))
     }

@@ -13,7 +13,10 @@ fn killed() -> Machine {
     machine.run(async |started| {
         for number in 0..30 {
             let size = if number % 10 == 4 { 60_000 } else { 700 };
-            started.append((number % 2) as i32, number, size).await.unwrap();
+            started
+                .append((number % 2) as i32, number, size)
+                .await
+                .unwrap();
         }
         assert!(started.storage.metrics().direct_runs > 0);
     });
@@ -25,8 +28,16 @@ async fn nothing_is_lost(started: &Started) {
     assert_eq!(started.report.quarantined_ranges, 0, "{}", started.report);
     assert_eq!(started.report.unproved_partitions, 0, "{}", started.report);
     for index in 0..2 {
-        let numbers: Vec<u64> = started.read_all(index, 0).await.unwrap().into_iter().map(|(_, number)| number).collect();
-        let sent: Vec<u64> = (0..30).filter(|number| number % 2 == index as u64).collect();
+        let numbers: Vec<u64> = started
+            .read_all(index, 0)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, number)| number)
+            .collect();
+        let sent: Vec<u64> = (0..30)
+            .filter(|number| number % 2 == index as u64)
+            .collect();
         assert_eq!(numbers, sent, "partition {index}");
         started.append(index, 100, 10).await.unwrap();
     }
@@ -75,15 +86,35 @@ fn what_follows_a_batch_refused_for_want_of_space_does_not_take_its_place() {
     let disk = machine.disk.clone();
     machine.run(async move |started| {
         started.append(0, 0, 100).await.unwrap();
-        let options = SimDiskOptions { quota_bytes: Some(disk.used_bytes()), ..disk.options() };
+        let options = SimDiskOptions {
+            quota_bytes: Some(disk.used_bytes()),
+            ..disk.options()
+        };
         disk.set_options(options.clone());
-        let send = |number, size, sequence| started.storage.append(partition(0), batch(number, size, Some((5, sequence))));
+        let send = |number, size, sequence| {
+            started
+                .storage
+                .append(partition(0), batch(number, size, Some((5, sequence))))
+        };
         let first = send(1, 600_000, 0).await;
         assert!(matches!(first, Err(AppendError::OutOfSpace)), "{first:?}");
         // It was on its way when the first was refused, and would fit.
         let second = send(2, 10, 1).await;
-        assert!(matches!(second, Err(AppendError::OutOfOrderSequence { expected: 0, got: 1, .. })), "{second:?}");
-        disk.set_options(SimDiskOptions { quota_bytes: None, ..options });
+        assert!(
+            matches!(
+                second,
+                Err(AppendError::OutOfOrderSequence {
+                    expected: 0,
+                    got: 1,
+                    ..
+                })
+            ),
+            "{second:?}"
+        );
+        disk.set_options(SimDiskOptions {
+            quota_bytes: None,
+            ..options
+        });
         send(1, 600_000, 0).await.unwrap();
         send(2, 10, 1).await.unwrap();
     });

@@ -39,7 +39,9 @@ pub struct Oracle {
 impl Oracle {
     /// The model of a partition.
     pub fn partition(&mut self, key: &PartitionKey) -> &mut PartitionModel {
-        self.partitions.entry(key.clone()).or_insert_with(|| PartitionModel::new(format!("{}-{}", key.0, key.1)))
+        self.partitions
+            .entry(key.clone())
+            .or_insert_with(|| PartitionModel::new(format!("{}-{}", key.0, key.1)))
     }
 
     /// What is known of a partition now.
@@ -50,7 +52,11 @@ impl Oracle {
     /// The deletion of a topic was answered: nothing of it may show up in one of the same name, except requests that
     /// are still on their way.
     pub fn forget_topic(&mut self, topic: &str) {
-        for (_, partition) in self.partitions.iter_mut().filter(|((name, _), _)| name == topic) {
+        for (_, partition) in self
+            .partitions
+            .iter_mut()
+            .filter(|((name, _), _)| name == topic)
+        {
             partition.begin_again();
         }
         self.epochs.retain(|(name, _), _| name != topic);
@@ -60,7 +66,10 @@ impl Oracle {
     /// A producer id was given out: each only once, for ever (I9).
     pub fn producer_id(&mut self, id: i64) {
         assert!(id >= 0, "producer id {id}");
-        assert!(self.producer_ids.insert(id), "producer id {id} was given out twice");
+        assert!(
+            self.producer_ids.insert(id),
+            "producer id {id} was given out twice"
+        );
     }
 
     /// The cluster's id, which never changes.
@@ -79,7 +88,10 @@ impl Oracle {
     pub fn leader_epoch(&mut self, key: &PartitionKey, epoch: i32, life: u32) {
         let known = self.epochs.entry(key.clone()).or_default();
         let seen_in = *known.entry(epoch).or_insert(life);
-        assert_eq!(seen_in, life, "{key:?}: leader epoch {epoch} belongs to two lives");
+        assert_eq!(
+            seen_in, life,
+            "{key:?}: leader epoch {epoch} belongs to two lives"
+        );
         let later = known.range(..epoch).any(|(_, other)| *other > life);
         let earlier = known.range(epoch + 1..).any(|(_, other)| *other < life);
         assert!(!later && !earlier, "{key:?}: leader epochs fell: {known:?}");

@@ -73,7 +73,10 @@ impl PartitionModel {
             log: BTreeMap::new(),
             orders: BTreeMap::new(),
             epochs: BTreeMap::new(),
-            floor: Floor { high_watermark: 0, log_start: 0 },
+            floor: Floor {
+                high_watermark: 0,
+                log_start: 0,
+            },
             log_start_max: 0,
             retention: false,
             damaged: Vec::new(),
@@ -89,7 +92,10 @@ impl PartitionModel {
             sent.offsets.clear();
             sent.fate = Fate::Unknown;
         }
-        *self = PartitionModel { sent, ..PartitionModel::new(std::mem::take(&mut self.name)) };
+        *self = PartitionModel {
+            sent,
+            ..PartitionModel::new(std::mem::take(&mut self.name))
+        };
     }
 
     /// What is known now.
@@ -128,9 +134,16 @@ impl PartitionModel {
     /// The producer was told that the batch will not come into the log.
     pub fn refused(&mut self, id: BatchId) {
         let name = self.name.clone();
-        let sent = self.sent.get_mut(&id).expect("only what was sent is answered");
+        let sent = self
+            .sent
+            .get_mut(&id)
+            .expect("only what was sent is answered");
         if sent.attempts == 1 {
-            assert!(sent.offsets.is_empty(), "{name}: a batch was refused and is in the log at {:?}", sent.offsets);
+            assert!(
+                sent.offsets.is_empty(),
+                "{name}: a batch was refused and is in the log at {:?}",
+                sent.offsets
+            );
             sent.fate = Fate::Refused;
         }
     }
@@ -147,23 +160,35 @@ impl PartitionModel {
 
     /// The end of the damaged range at `offset`.
     pub fn behind_damage(&self, offset: i64) -> Option<i64> {
-        let around = self.damaged.iter().filter(|(first, last)| (*first..=*last).contains(&offset));
+        let around = self
+            .damaged
+            .iter()
+            .filter(|(first, last)| (*first..=*last).contains(&offset));
         around.map(|(_, last)| last + 1).max()
     }
 
     /// The broker named its high watermark, asked when `floor` was known.
     pub fn high_watermark(&mut self, offset: i64, floor: Floor) {
         let (name, known) = (&self.name, floor.high_watermark);
-        assert!(offset >= known, "{name}: the high watermark fell from {known} to {offset}");
+        assert!(
+            offset >= known,
+            "{name}: the high watermark fell from {known} to {offset}"
+        );
         self.floor.high_watermark = self.floor.high_watermark.max(offset);
     }
 
     /// The broker named its log start offset, asked when `floor` was known.
     pub fn log_start(&mut self, offset: i64, floor: Floor) {
         let (name, known) = (&self.name, floor.log_start);
-        assert!(offset >= known, "{name}: the log start fell from {known} to {offset}");
+        assert!(
+            offset >= known,
+            "{name}: the log start fell from {known} to {offset}"
+        );
         let most = self.log_start_max;
-        assert!(self.retention || offset <= most, "{name}: the log starts at {offset}; nobody deleted above {most}");
+        assert!(
+            self.retention || offset <= most,
+            "{name}: the log starts at {offset}; nobody deleted above {most}"
+        );
         self.floor.log_start = self.floor.log_start.max(offset);
     }
 
@@ -172,7 +197,11 @@ impl PartitionModel {
         let below = offset < self.floor.log_start || offset < self.log_start_max || self.retention;
         let above = offset > floor.high_watermark;
         let name = &self.name;
-        assert!(below || above, "{name}: offset {offset} out of range, though the log is {:?}", self.floor);
+        assert!(
+            below || above,
+            "{name}: offset {offset} out of range, though the log is {:?}",
+            self.floor
+        );
     }
 
     /// Takes in what a fetch at `offset` gave; returns the next offset.
@@ -180,14 +209,27 @@ impl PartitionModel {
         let mut next = offset;
         let mut first = true;
         while !records.is_empty() {
-            let batch = Batch::parse(records).unwrap_or_else(|error| panic!("{}: half a batch: {error}", self.name));
+            let batch = Batch::parse(records)
+                .unwrap_or_else(|error| panic!("{}: half a batch: {error}", self.name));
             records = &records[batch.bytes().len()..];
-            assert!(batch.crc_is_valid(), "{}: a batch with a wrong CRC was served at {next}", self.name);
+            assert!(
+                batch.crc_is_valid(),
+                "{}: a batch with a wrong CRC was served at {next}",
+                self.name
+            );
             let header = batch.header();
             let (base, last) = (header.base_offset, header.last_offset());
-            let fits = if first { (base..=last).contains(&next) } else { base == next };
+            let fits = if first {
+                (base..=last).contains(&next)
+            } else {
+                base == next
+            };
             assert!(fits, "{}: read at {next}, got {base} to {last}", self.name);
-            assert!(last < high_watermark, "{}: {last} served above the high watermark {high_watermark}", self.name);
+            assert!(
+                last < high_watermark,
+                "{}: {last} served above the high watermark {high_watermark}",
+                self.name
+            );
             self.place(BatchId::of(batch.bytes()), base, "served");
             self.epoch(base, header.partition_leader_epoch);
             next = last + 1;
@@ -199,38 +241,88 @@ impl PartitionModel {
     /// Leader epochs in the log never fall, and one offset keeps its epoch.
     fn epoch(&mut self, base: i64, epoch: i32) {
         let known = *self.epochs.entry(base).or_insert(epoch);
-        assert_eq!(known, epoch, "{}: the batch at {base} changed its leader epoch", self.name);
-        let below = self.epochs.range(..base).next_back().is_none_or(|(_, other)| *other <= epoch);
-        let above = self.epochs.range(base + 1..).next().is_none_or(|(_, other)| *other >= epoch);
-        assert!(below && above, "{}: leader epochs fall around {base}", self.name);
+        assert_eq!(
+            known, epoch,
+            "{}: the batch at {base} changed its leader epoch",
+            self.name
+        );
+        let below = self
+            .epochs
+            .range(..base)
+            .next_back()
+            .is_none_or(|(_, other)| *other <= epoch);
+        let above = self
+            .epochs
+            .range(base + 1..)
+            .next()
+            .is_none_or(|(_, other)| *other >= epoch);
+        assert!(
+            below && above,
+            "{}: leader epochs fall around {base}",
+            self.name
+        );
     }
 
     /// The batch is at that offset: for good, and it alone.
     fn place(&mut self, id: BatchId, base: i64, how: &str) {
         let name = self.name.clone();
-        let sent = self.sent.get_mut(&id).unwrap_or_else(|| panic!("{name}: {how} at {base}, but never sent"));
-        assert_ne!(sent.fate, Fate::Refused, "{name}: {how} at {base}, but was refused");
+        let sent = self
+            .sent
+            .get_mut(&id)
+            .unwrap_or_else(|| panic!("{name}: {how} at {base}, but never sent"));
+        assert_ne!(
+            sent.fate,
+            Fate::Refused,
+            "{name}: {how} at {base}, but was refused"
+        );
         let last = base + i64::from(sent.records) - 1;
         if let Some(known) = self.log.get(&base) {
-            assert_eq!(*known, (id, last), "{name}: offset {base} has two values ({how})");
+            assert_eq!(
+                *known,
+                (id, last),
+                "{name}: offset {base} has two values ({how})"
+            );
             return;
         }
         if let Some((below, (_, end))) = self.log.range(..base).next_back() {
-            assert!(*end < base, "{name}: {how} at {base}, inside the batch at {below} to {end}");
+            assert!(
+                *end < base,
+                "{name}: {how} at {base}, inside the batch at {below} to {end}"
+            );
         }
         if let Some((above, _)) = self.log.range(base..).next() {
-            assert!(last < *above, "{name}: {how} at {base} to {last}, over the batch at {above}");
+            assert!(
+                last < *above,
+                "{name}: {how} at {base} to {last}, over the batch at {above}"
+            );
         }
         sent.offsets.push(base);
-        let copies = if sent.order.is_some() { 1 } else { sent.attempts as usize };
+        let copies = if sent.order.is_some() {
+            1
+        } else {
+            sent.attempts as usize
+        };
         let (offsets, producer) = (&sent.offsets, &sent.producer);
-        assert!(offsets.len() <= copies, "{name}: {producer}'s batch stands at {offsets:?}, sent {} times", sent.attempts);
+        assert!(
+            offsets.len() <= copies,
+            "{name}: {producer}'s batch stands at {offsets:?}, sent {} times",
+            sent.attempts
+        );
         if let Some(order) = sent.order {
             let orders = self.orders.entry(producer.clone()).or_default();
             orders.insert(order, base);
-            let below = orders.range(..order).next_back().is_none_or(|(_, other)| *other < base);
-            let above = orders.range(order + 1..).next().is_none_or(|(_, other)| *other > base);
-            assert!(below && above, "{name}: {producer}'s batches changed their order around {base}: {orders:?}");
+            let below = orders
+                .range(..order)
+                .next_back()
+                .is_none_or(|(_, other)| *other < base);
+            let above = orders
+                .range(order + 1..)
+                .next()
+                .is_none_or(|(_, other)| *other > base);
+            assert!(
+                below && above,
+                "{name}: {producer}'s batches changed their order around {base}: {orders:?}"
+            );
         }
         self.log.insert(base, (id, last));
     }
@@ -243,20 +335,34 @@ impl PartitionModel {
                 next = behind;
                 continue;
             }
-            let holding = self.log.range(..=next).next_back().filter(|(_, (_, last))| *last >= next);
-            let Some((_, (_, last))) = holding else { panic!("{}: nobody read offset {next}", self.name) };
+            let holding = self
+                .log
+                .range(..=next)
+                .next_back()
+                .filter(|(_, (_, last))| *last >= next);
+            let Some((_, (_, last))) = holding else {
+                panic!("{}: nobody read offset {next}", self.name)
+            };
             next = last + 1;
         }
         for sent in self.sent.values() {
             if let Fate::Acknowledged(base) = sent.fate {
                 let end = base + i64::from(sent.records);
-                assert!(end <= high_watermark, "{}: the acknowledged batch at {base} is lost", self.name);
+                assert!(
+                    end <= high_watermark,
+                    "{}: the acknowledged batch at {base} is lost",
+                    self.name
+                );
             }
         }
     }
 
     /// Bytes of the batches known at or above an offset.
     pub fn bytes_from(&self, offset: i64) -> usize {
-        self.log.range(offset..).filter_map(|(_, (id, _))| self.sent.get(id)).map(|sent| sent.bytes).sum()
+        self.log
+            .range(offset..)
+            .filter_map(|(_, (id, _))| self.sent.get(id))
+            .map(|sent| sent.bytes)
+            .sum()
     }
 }
