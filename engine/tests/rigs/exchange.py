@@ -126,7 +126,7 @@ class Exchange:
         self.broker.start()
         count = 0
         for name in names:
-            want = expected(f"{golden}/{name}-0/expected.json")
+            want = [r for r in expected(f"{golden}/{name}-0/expected.json") if r[0] >= log_start(golden, name)]
             first = want[0][0]
             got = read_all(self.broker.address, name, 1, starts={0: first})[0]
             assert got == want, f"{name}: {len(got)} records, wanted {len(want)}; first difference " \
@@ -150,6 +150,13 @@ def expected(path):
     raw = lambda text: None if text is None else bytes.fromhex(text)
     return [(r["offset"], raw(r["key"]), raw(r["value"])) for name in sorted(files) if name.endswith(".log")
             for b in files[name]["batches"] if not b["isControl"] for r in b.get("records", [])]
+
+
+def log_start(data, topic):
+    """What Kafka's own checkpoint beside the directory says (0 where it says nothing)."""
+    with open(f"{data}/log-start-offset-checkpoint") as f:
+        lines = [line.split() for line in f]
+    return next((int(line[2]) for line in lines if line[:2] == [topic, "0"]), 0)
 
 
 def plant(source, target):

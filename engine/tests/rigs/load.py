@@ -142,6 +142,7 @@ class Reader(threading.Thread):
 def open_consumer(address, **more):
     return Consumer({"bootstrap.servers": address, **QUIET, "group.id": "unused", "enable.auto.commit": False,
                      "enable.auto.offset.store": False, "auto.offset.reset": "error", "check.crcs": True,
+                     "isolation.level": "read_uncommitted",
                      "fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 20, "queued.max.messages.kbytes": 16384,
                      **more})
 
@@ -160,6 +161,8 @@ def read_all(address, topic, partitions, seconds=120, starts=None):
                     logs[m.partition()].append((m.offset(), m.key(), m.value()))
                 elif m.error().code() == KafkaError._PARTITION_EOF:
                     ended.add(m.partition())
+                elif m.error().code() == KafkaError._AUTO_OFFSET_RESET:
+                    raise RuntimeError(f"partition {m.partition()} of {topic}: {m.error()}")
                 else:
                     last_error = m.error()
             if any(m.error() is None for m in messages):
