@@ -241,9 +241,10 @@ impl Node {
             }
         }
         shard.stop_leading();
-        let complete = results.len() == others.len() + 1;
+        let all_answered = results.len() == others.len() + 1;
         let stopped = results.into_iter().collect::<Result<Vec<StoppedShard>, StorageError>>()?;
-        if complete {
+        // STORAGE C12b: the mark says that every segment has its exact length.
+        if all_answered && stopped.iter().all(|shard| shard.complete) {
             let image = shard.image();
             data_directory::mark_clean(&disk, &image, &stopped).await?;
         }

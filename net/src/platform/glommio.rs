@@ -47,6 +47,9 @@ impl<T> ExecutorHandle<T> {
     }
 }
 
+/// Longest sleep of an executor.
+const HEARTBEAT: Duration = Duration::from_millis(50);
+
 /// Starts an executor on a thread of its own and runs `body` on it. The executor ends with its body; tasks still
 /// running then are dropped.
 pub fn spawn_executor<T, F>(
@@ -73,6 +76,14 @@ where
                 .map_err(to_io_error)?;
             Ok(executor.run(async move {
                 let runtime = GlommioRuntime::new();
+            // An executor without timers that misses a wake-up would sleep for ever. Twice, on an overloaded machine, a
+            // client without timers stood still; whatever the cause, it must not last.
+            glommio::spawn_local(async {
+                loop {
+                    glommio::timer::sleep(HEARTBEAT).await;
+                }
+            })
+            .detach();
                 let result = body(Runtime {
                     backend: RuntimeBackend::Glommio(runtime.clone()),
                 })
