@@ -11,7 +11,7 @@ use net::platform::Runtime;
 use tuning::BrokerConfig;
 
 use crate::cluster::MetadataImage;
-use crate::log::{StorageError, StoppedShard};
+use crate::log::{StoppedShard, StorageError};
 use crate::platform::Disk;
 
 /// Kafka's description of a data directory.
@@ -57,12 +57,22 @@ fn failed(file: &'static str) -> impl Fn(io::Error) -> DataDirectoryError {
 }
 
 /// Reads who the directory belongs to, or makes it ours if it is new.
-pub async fn open(disk: &Disk, runtime: &Runtime, broker: &BrokerConfig) -> Result<MetaProperties, DataDirectoryError> {
-    let exists = disk.exists(META_PROPERTIES).await.map_err(failed(META_PROPERTIES))?;
+pub async fn open(
+    disk: &Disk,
+    runtime: &Runtime,
+    broker: &BrokerConfig,
+) -> Result<MetaProperties, DataDirectoryError> {
+    let exists = disk
+        .exists(META_PROPERTIES)
+        .await
+        .map_err(failed(META_PROPERTIES))?;
     if !exists {
         return format(disk, runtime, broker).await;
     }
-    let bytes = disk.read_small(META_PROPERTIES, META_BYTES_MAX).await.map_err(failed(META_PROPERTIES))?;
+    let bytes = disk
+        .read_small(META_PROPERTIES, META_BYTES_MAX)
+        .await
+        .map_err(failed(META_PROPERTIES))?;
     let found = parse(&String::from_utf8_lossy(&bytes)).map_err(DataDirectoryError::NotOurs)?;
     if found.node_id != broker.node_id() {
         return Err(DataDirectoryError::NotOurs(format!(
@@ -91,41 +101,73 @@ pub async fn open(disk: &Disk, runtime: &Runtime, broker: &BrokerConfig) -> Resu
     Ok(found)
 }
 
-async fn format(disk: &Disk, runtime: &Runtime, broker: &BrokerConfig) -> Result<MetaProperties, DataDirectoryError> {
+async fn format(
+    disk: &Disk,
+    runtime: &Runtime,
+    broker: &BrokerConfig,
+) -> Result<MetaProperties, DataDirectoryError> {
     let meta = MetaProperties {
         cluster_id: broker.cluster_id().unwrap_or_else(|| random_id(runtime)),
         node_id: broker.node_id(),
         directory_id: random_id(runtime),
     };
     make_own_directory(disk).await?;
-    disk.write_small(META_PROPERTIES, render(&meta).as_bytes()).await.map_err(failed(META_PROPERTIES))?;
+    disk.write_small(META_PROPERTIES, render(&meta).as_bytes())
+        .await
+        .map_err(failed(META_PROPERTIES))?;
     Ok(meta)
 }
 
 async fn make_own_directory(disk: &Disk) -> Result<(), DataDirectoryError> {
-    disk.create_directory(OWN_DIRECTORY).await.map_err(failed(OWN_DIRECTORY))?;
+    disk.create_directory(OWN_DIRECTORY)
+        .await
+        .map_err(failed(OWN_DIRECTORY))?;
     disk.sync_directory("").await.map_err(failed(OWN_DIRECTORY))
 }
 
 fn render(meta: &MetaProperties) -> String {
-    let MetaProperties { cluster_id, node_id, directory_id } = meta;
-    format!("#\nnode.id={node_id}\ndirectory.id={directory_id}\nversion={META_VERSION}\ncluster.id={cluster_id}\n")
+    let MetaProperties {
+        cluster_id,
+        node_id,
+        directory_id,
+    } = meta;
+    format!(
+        "#\nnode.id={node_id}\ndirectory.id={directory_id}\nversion={META_VERSION}\ncluster.id={cluster_id}\n"
+    )
 }
 
 fn parse(text: &str) -> Result<MetaProperties, String> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let values: BTreeMap<&str, &str> =
-        lines.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim())).collect();
-    let value = |key: &str| values.get(key).copied().ok_or_else(|| format!("{META_PROPERTIES} has no {key}"));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let values: BTreeMap<&str, &str> = lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .collect();
+    let value = |key: &str| {
+        values
+            .get(key)
+            .copied()
+            .ok_or_else(|| format!("{META_PROPERTIES} has no {key}"))
+    };
     let version = value("version")?;
     if version != META_VERSION {
-        return Err(format!("{META_PROPERTIES} has version {version}, this program knows {META_VERSION}"));
+        return Err(format!(
+            "{META_PROPERTIES} has version {version}, this program knows {META_VERSION}"
+        ));
     }
     let node_id = value("node.id")?;
     Ok(MetaProperties {
         cluster_id: value("cluster.id")?.to_owned(),
-        node_id: node_id.parse().map_err(|_| format!("{META_PROPERTIES}: node.id={node_id} is not a number"))?,
-        directory_id: values.get("directory.id").copied().unwrap_or_default().to_owned(),
+        node_id: node_id
+            .parse()
+            .map_err(|_| format!("{META_PROPERTIES}: node.id={node_id} is not a number"))?,
+        directory_id: values
+            .get("directory.id")
+            .copied()
+            .unwrap_or_default()
+            .to_owned(),
     })
 }
 
@@ -139,7 +181,11 @@ fn base64(value: u128) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     // 22 digits of 6 bits: 128 bits and 4 zero bits at the end.
     let digit = |index: u32| {
-        let bits = if index < 21 { value >> (122 - 6 * index) } else { value << 4 };
+        let bits = if index < 21 {
+            value >> (122 - 6 * index)
+        } else {
+            value << 4
+        };
         char::from(DIGITS[usize::try_from(bits & 63).expect("six bits")])
     };
     (0..22).map(digit).collect()
@@ -148,33 +194,58 @@ fn base64(value: u128) -> String {
 /// A start takes the clean mark away before it appends anything (STORAGE C12b).
 pub async fn remove_clean_mark(disk: &Disk) -> Result<(), DataDirectoryError> {
     if disk.exists(CLEAN_MARK).await.map_err(failed(CLEAN_MARK))? {
-        disk.remove_file(CLEAN_MARK).await.map_err(failed(CLEAN_MARK))?;
+        disk.remove_file(CLEAN_MARK)
+            .await
+            .map_err(failed(CLEAN_MARK))?;
         disk.sync_directory("").await.map_err(failed(CLEAN_MARK))?;
     }
     Ok(())
 }
 
 /// Kafka's three node-wide checkpoints, then the clean mark.
-pub async fn mark_clean(disk: &Disk, image: &MetadataImage, stopped: &[StoppedShard]) -> Result<(), StorageError> {
+pub async fn mark_clean(
+    disk: &Disk,
+    image: &MetadataImage,
+    stopped: &[StoppedShard],
+) -> Result<(), StorageError> {
     let mut log_starts = BTreeMap::new();
     let mut ends = BTreeMap::new();
     for partition in stopped.iter().flat_map(|shard| &shard.partitions) {
-        let Some(topic) = image.topic_by_id(partition.id.topic_id) else { continue };
+        let Some(topic) = image.topic_by_id(partition.id.topic_id) else {
+            continue;
+        };
         let key = (topic.name.to_string(), partition.id.index);
         if partition.offsets.log_start().0 > 0 {
             log_starts.insert(key.clone(), partition.offsets.log_start().0);
         }
         ends.insert(key, partition.offsets.high_watermark().0);
     }
-    write(disk, "log-start-offset-checkpoint", &offset_checkpoint(&log_starts)).await?;
-    write(disk, "recovery-point-offset-checkpoint", &offset_checkpoint(&ends)).await?;
-    write(disk, "replication-offset-checkpoint", &offset_checkpoint(&ends)).await?;
+    write(
+        disk,
+        "log-start-offset-checkpoint",
+        &offset_checkpoint(&log_starts),
+    )
+    .await?;
+    write(
+        disk,
+        "recovery-point-offset-checkpoint",
+        &offset_checkpoint(&ends),
+    )
+    .await?;
+    write(
+        disk,
+        "replication-offset-checkpoint",
+        &offset_checkpoint(&ends),
+    )
+    .await?;
     let mark = format!("{{\"version\":0,\"brokerEpoch\":{}}}", image.broker_epoch);
     write(disk, CLEAN_MARK, &mark).await
 }
 
 async fn write(disk: &Disk, file: &'static str, text: &str) -> Result<(), StorageError> {
-    disk.write_small(file, text.as_bytes()).await.map_err(|source| StorageError::io(file, source))
+    disk.write_small(file, text.as_bytes())
+        .await
+        .map_err(|source| StorageError::io(file, source))
 }
 
 /// Kafka's form: version 0, number of entries, then `topic partition offset` lines.
@@ -192,7 +263,11 @@ mod tests {
 
     #[test]
     fn meta_properties_are_read_back_and_other_versions_refused() {
-        let meta = MetaProperties { cluster_id: "c".into(), node_id: 3, directory_id: "d".into() };
+        let meta = MetaProperties {
+            cluster_id: "c".into(),
+            node_id: 3,
+            directory_id: "d".into(),
+        };
         assert_eq!(parse(&render(&meta)), Ok(meta.clone()));
         let newer = render(&meta).replace("version=1", "version=2");
         assert!(parse(&newer).is_err_and(|error| error.contains("version 2")));

@@ -28,7 +28,10 @@ fn main() -> ExitCode {
     abort_on_panic();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     if let Some(command) = arguments.command {
         return command.run();
     }
@@ -63,7 +66,10 @@ fn run(config: BrokerConfig) -> ExitCode {
         eprintln!("{report}");
         return ExitCode::from(u8::try_from(preflight::EXIT_CODE).unwrap_or(u8::MAX));
     }
-    let signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
+    let signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+    ]);
     let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => {

@@ -36,7 +36,10 @@ pub async fn serve(shard: Shard, listener: Listener, found: Rc<RecoveryReport>) 
         };
         let (answering, found) = (shard.clone(), found.clone());
         shard.runtime().spawn(async move {
-            let _ = answering.runtime().timeout(ANSWER_MAX, answer(&answering, stream, &found)).await;
+            let _ = answering
+                .runtime()
+                .timeout(ANSWER_MAX, answer(&answering, stream, &found))
+                .await;
             drop(permit);
         });
     }
@@ -53,20 +56,30 @@ async fn answer(shard: &Shard, stream: DetachedStream, found: &RecoveryReport) -
         }
         request.extend_from_slice(&chunk[..count]);
     }
-    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = request
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
     let path = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let (status, body) = match path {
         b"/metrics" => ("200 OK", text(shard, found).await),
         b"/health/live" => ("200 OK", "alive\n".to_owned()),
-        b"/health/ready" if shard.gather_metrics().await.storage.is_ready() => ("200 OK", "ready\n".to_owned()),
-        b"/health/ready" => ("503 Service Unavailable", "the journal failed; see the log\n".to_owned()),
+        b"/health/ready" if shard.gather_metrics().await.storage.is_ready() => {
+            ("200 OK", "ready\n".to_owned())
+        }
+        b"/health/ready" => (
+            "503 Service Unavailable",
+            "the journal failed; see the log\n".to_owned(),
+        ),
         _ => ("404 Not Found", "see /metrics\n".to_owned()),
     };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    write_half.write_all(&[Bytes::from(head), Bytes::from(body)]).await?;
+    write_half
+        .write_all(&[Bytes::from(head), Bytes::from(body)])
+        .await?;
     write_half.shutdown();
     Ok(())
 }
@@ -79,15 +92,30 @@ async fn text(shard: &Shard, found: &RecoveryReport) -> String {
         let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
     };
     own(&metrics, &mut put);
-    put("tidelog_recoveries_total", "counter", u64::from(!found.fresh && !found.clean));
-    put("tidelog_torn_groups_discarded_total", "counter", found.torn_groups);
-    put("tidelog_rotten_groups_total", "counter", found.rotten_groups);
+    put(
+        "tidelog_recoveries_total",
+        "counter",
+        u64::from(!found.fresh && !found.clean),
+    );
+    put(
+        "tidelog_torn_groups_discarded_total",
+        "counter",
+        found.torn_groups,
+    );
+    put(
+        "tidelog_rotten_groups_total",
+        "counter",
+        found.rotten_groups,
+    );
     let partitions = image.partition_count() as u64;
     for (name, value) in [
         ("kafka_server_replicamanager_partitioncount", partitions),
         ("kafka_server_replicamanager_leadercount", partitions),
         ("kafka_server_replicamanager_underreplicatedpartitions", 0),
-        ("kafka_server_socket_server_metrics_connection_count", metrics.connections),
+        (
+            "kafka_server_socket_server_metrics_connection_count",
+            metrics.connections,
+        ),
         ("kafka_controller_kafkacontroller_activecontrollercount", 1),
         ("kafka_controller_kafkacontroller_offlinepartitionscount", 0),
     ] {
@@ -95,16 +123,23 @@ async fn text(shard: &Shard, found: &RecoveryReport) -> String {
     }
     let _ = writeln!(out, "# TYPE tidelog_requests_total counter");
     for (key, requests) in &metrics.requests {
-        let api = versions::find(*key).map_or_else(|| key.to_string(), |served| format!("{:?}", served.key));
+        let api = versions::find(*key)
+            .map_or_else(|| key.to_string(), |served| format!("{:?}", served.key));
         let _ = writeln!(out, "tidelog_requests_total{{api=\"{api}\"}} {requests}");
     }
     out
 }
 
 fn own(metrics: &ShardMetrics, put: &mut impl FnMut(&str, &str, u64)) {
-    metrics.storage.for_each(|name, is_counter, value| put(name, if is_counter { "counter" } else { "gauge" }, value));
+    metrics.storage.for_each(|name, is_counter, value| {
+        put(name, if is_counter { "counter" } else { "gauge" }, value)
+    });
     put("tidelog_connections", "gauge", metrics.connections);
-    put("tidelog_request_errors_total", "counter", metrics.request_errors);
+    put(
+        "tidelog_request_errors_total",
+        "counter",
+        metrics.request_errors,
+    );
     put("tidelog_stalls_total", "counter", metrics.stalls);
     let requests = |key: i16| metrics.requests.get(&key).copied().unwrap_or(0);
     for (name, value) in [
@@ -116,6 +151,10 @@ fn own(metrics: &ShardMetrics, put: &mut impl FnMut(&str, &str, u64)) {
         ("failedproducerequests", metrics.failed_produce),
         ("failedfetchrequests", metrics.failed_fetch),
     ] {
-        put(&format!("kafka_server_brokertopicmetrics_{name}_total"), "counter", value);
+        put(
+            &format!("kafka_server_brokertopicmetrics_{name}_total"),
+            "counter",
+            value,
+        );
     }
 }

@@ -19,7 +19,10 @@ use tuning::BrokerConfig;
 use crate::cluster::{Controller, MetadataImage, MetadataStore, StoreError, controller};
 use crate::data_directory::{self, DataDirectoryError, MetaProperties};
 use crate::limits::RECEIVE_BYTES_MAX;
-use crate::log::{self, KnownPartition, KnownPartitions, RecoveryReport, StorageError, StorageSettings, StoppedShard};
+use crate::log::{
+    self, KnownPartition, KnownPartitions, RecoveryReport, StoppedShard, StorageError,
+    StorageSettings,
+};
 use crate::platform::Disk;
 use crate::shard::mesh::MeshSeat;
 use crate::shard::message::{ShardRequest, ShardResponse};
@@ -66,7 +69,11 @@ pub struct NodeSettings {
 impl NodeSettings {
     /// What the configuration says, for `shards` unpinned shards, without metrics over HTTP or a look-out for stalls.
     #[must_use]
-    pub fn new(config: BrokerConfig, shards: u16, listeners: Vec<ListenerSettings>) -> NodeSettings {
+    pub fn new(
+        config: BrokerConfig,
+        shards: u16,
+        listeners: Vec<ListenerSettings>,
+    ) -> NodeSettings {
         let positive = |value: i32| usize::try_from(value).unwrap_or(0);
         NodeSettings {
             shards,
@@ -78,7 +85,8 @@ impl NodeSettings {
             fetch_bytes_max: usize::try_from(config.fetch_bytes_max()).unwrap_or(usize::MAX),
             fetch_response_bytes_max: positive(config.fetch_response_bytes_max()),
             fetch_sessions_max: positive(config.max_incremental_fetch_session_cache_slots()),
-            idle_max: u64::try_from(config.connections_max_idle_ms()).map_or(NEVER, Duration::from_millis),
+            idle_max: u64::try_from(config.connections_max_idle_ms())
+                .map_or(NEVER, Duration::from_millis),
             connections_max: positive(config.max_connections()),
             connections_per_peer_max: positive(config.max_connections_per_ip()),
             detect_stalls: false,
@@ -170,12 +178,14 @@ impl Node {
         };
         let identity = data_directory::open(disk, runtime, &settings.broker).await?;
         let (mut store, image) = open_metadata(runtime, disk, &settings.broker, &identity).await?;
-        let recovered = log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
+        let recovered =
+            log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
         data_directory::remove_clean_mark(disk).await?;
         let image = take_the_lead(runtime, &mut store, image, &settings).await?;
 
         let settings = Arc::new(settings);
-        let view = ClusterView::empty(Arc::new(image.clone()), settings.shards).follow(Arc::new(image));
+        let view =
+            ClusterView::empty(Arc::new(image.clone()), settings.shards).follow(Arc::new(image));
         let controller = Controller::new(view.image.clone());
         let report = Rc::new(recovered.report.clone());
         let mut seeds = seeds(&settings, Arc::new(view), recovered).into_iter();
@@ -189,10 +199,21 @@ impl Node {
             shard.accept(listener, index);
         }
         let metrics_address = metrics.map(|(listener, address)| {
-            runtime.spawn(crate::metrics_http::serve(shard.clone(), listener, report.clone()));
+            runtime.spawn(crate::metrics_http::serve(
+                shard.clone(),
+                listener,
+                report.clone(),
+            ));
             address
         });
-        Ok(Node { shard, disk: disk.clone(), addresses, metrics_address, report, executors: threads })
+        Ok(Node {
+            shard,
+            disk: disk.clone(),
+            addresses,
+            metrics_address,
+            report,
+            executors: threads,
+        })
     }
 
     /// The addresses it listens on, in the order of the settings.
@@ -221,9 +242,18 @@ impl Node {
     /// # Errors
     /// A shard's storage failed; the node is down, its directory is not marked clean.
     pub async fn stop(self) -> Result<(), StorageError> {
-        let Node { shard, disk, executors, .. } = self;
+        let Node {
+            shard,
+            disk,
+            executors,
+            ..
+        } = self;
         shard.draining().raise();
-        let others: Vec<ShardId> = shard.mesh().shards().filter(|other| *other != shard.id()).collect();
+        let others: Vec<ShardId> = shard
+            .mesh()
+            .shards()
+            .filter(|other| *other != shard.id())
+            .collect();
         let mut draining = Vec::new();
         for other in &others {
             draining.push(shard.mesh().send(*other, ShardRequest::Drain).await);
@@ -242,7 +272,9 @@ impl Node {
         }
         shard.stop_leading();
         let all_answered = results.len() == others.len() + 1;
-        let stopped = results.into_iter().collect::<Result<Vec<StoppedShard>, StorageError>>()?;
+        let stopped = results
+            .into_iter()
+            .collect::<Result<Vec<StoppedShard>, StorageError>>()?;
         // STORAGE C12b: the mark says that every segment has its exact length.
         if all_answered && stopped.iter().all(|shard| shard.complete) {
             let image = shard.image();
@@ -250,7 +282,10 @@ impl Node {
         }
         // Their executors end by themselves once their storage is closed.
         let joined = shard.runtime().run_blocking(move || {
-            executors.into_iter().map(ExecutorHandle::join).collect::<Result<Vec<()>, _>>()
+            executors
+                .into_iter()
+                .map(ExecutorHandle::join)
+                .collect::<Result<Vec<()>, _>>()
         });
         if let Err(error) = joined.await {
             warn!(%error, "a shard's executor ended badly");
@@ -275,7 +310,10 @@ async fn listen(
     Ok(listeners)
 }
 
-async fn listen_on(runtime: &Runtime, address: SocketAddr) -> Result<(Listener, SocketAddr), StartError> {
+async fn listen_on(
+    runtime: &Runtime,
+    address: SocketAddr,
+) -> Result<(Listener, SocketAddr), StartError> {
     let fail = |source| StartError::Listen { address, source };
     let listener = runtime.listen(address).await.map_err(fail)?;
     let local = listener.local_address().map_err(fail)?;
@@ -305,15 +343,27 @@ pub(crate) async fn open_metadata(
 }
 
 fn apply(image: &mut MetadataImage, records: &[crate::cluster::Record]) -> Result<(), StartError> {
-    records.iter().try_for_each(|record| image.apply(record)).map_err(|error| StartError::Replay(error.to_string()))
+    records
+        .iter()
+        .try_for_each(|record| image.apply(record))
+        .map_err(|error| StartError::Replay(error.to_string()))
 }
 
 /// What recovery is told of the partitions.
 pub(crate) fn known_partitions(image: &MetadataImage) -> KnownPartitions {
     let known = |(id, topic, _): (_, &Arc<crate::cluster::TopicImage>, _)| {
-        (id, KnownPartition { directory: directory(topic, id), config: topic.config.clone() })
+        (
+            id,
+            KnownPartition {
+                directory: directory(topic, id),
+                config: topic.config.clone(),
+            },
+        )
     };
-    KnownPartitions { partitions: image.partitions().map(known).collect(), removed: image.removed_topics.clone() }
+    KnownPartitions {
+        partitions: image.partitions().map(known).collect(),
+        removed: image.removed_topics.clone(),
+    }
 }
 
 /// Registers this start and raises every partition's leader epoch, in one durable append.
@@ -324,14 +374,19 @@ async fn take_the_lead(
     settings: &NodeSettings,
 ) -> Result<MetadataImage, StartError> {
     let listener = settings.listeners.first().expect("a node has a listener");
-    let records = controller::start_records(&image, &listener.advertised_host, listener.advertised_port);
+    let records =
+        controller::start_records(&image, &listener.advertised_host, listener.advertised_port);
     store.append(&records, runtime.wall_clock_ms()).await?;
     apply(&mut image, &records)?;
     Ok(image)
 }
 
 /// Gives every partition to its owner.
-fn seeds(settings: &Arc<NodeSettings>, view: Arc<ClusterView>, recovered: log::Recovered) -> Vec<ShardSeed> {
+fn seeds(
+    settings: &Arc<NodeSettings>,
+    view: Arc<ClusterView>,
+    recovered: log::Recovered,
+) -> Vec<ShardSeed> {
     let mut seeds: Vec<ShardSeed> = MeshSeat::for_shards(settings.shards)
         .into_iter()
         .zip(0..)
@@ -346,13 +401,20 @@ fn seeds(settings: &Arc<NodeSettings>, view: Arc<ClusterView>, recovered: log::R
         .collect();
     for partition in recovered.partitions {
         let id = partition.id();
-        let found = view.topic_by_id(id.topic_id).and_then(|topic| Some((topic, topic.partition(id.index)?)));
+        let found = view
+            .topic_by_id(id.topic_id)
+            .and_then(|topic| Some((topic, topic.partition(id.index)?)));
         let Some((topic, (_, known, owner))) = found else {
-            error!(?id, "recovery returned a partition that the metadata does not know");
+            error!(
+                ?id,
+                "recovery returned a partition that the metadata does not know"
+            );
             continue;
         };
         let config = topic.image.config.clone();
-        seeds[usize::from(owner.0)].partitions.push((partition, known.leader_epoch, config));
+        seeds[usize::from(owner.0)]
+            .partitions
+            .push((partition, known.leader_epoch, config));
     }
     seeds
 }
@@ -373,11 +435,17 @@ async fn start_others(
         match executors {
             Executors::Here => {
                 let (runtime, disk) = (runtime.clone(), disk.clone());
-                runtime.clone().spawn(async move { run_shard(&runtime, &disk, seed, sender).await });
+                runtime
+                    .clone()
+                    .spawn(async move { run_shard(&runtime, &disk, seed, sender).await });
             }
             Executors::Threads(data_directory) => {
                 let data_directory = data_directory.clone();
-                let placement = if pinned { Placement::Core(usize::from(id.0)) } else { Placement::Unpinned };
+                let placement = if pinned {
+                    Placement::Core(usize::from(id.0))
+                } else {
+                    Placement::Unpinned
+                };
                 let body = move |runtime: Runtime| async move {
                     match Disk::open_data_directory(&runtime, &data_directory).await {
                         Ok(disk) => run_shard(&runtime, &disk, seed, sender).await,
@@ -385,13 +453,22 @@ async fn start_others(
                     }
                 };
                 let handle = spawn_executor(&format!("shard-{}", id.0), placement, body);
-                handles.push(handle.map_err(|error| StartError::Shard { shard: id.0, reason: error.to_string() })?);
+                handles.push(handle.map_err(|error| StartError::Shard {
+                    shard: id.0,
+                    reason: error.to_string(),
+                })?);
             }
         }
     }
     for (id, receiver) in ready {
-        let fail = |reason| StartError::Shard { shard: id.0, reason };
-        receiver.await.map_err(|_| fail("its executor ended".to_owned()))?.map_err(fail)?;
+        let fail = |reason| StartError::Shard {
+            shard: id.0,
+            reason,
+        };
+        receiver
+            .await
+            .map_err(|_| fail("its executor ended".to_owned()))?
+            .map_err(fail)?;
     }
     info!(shards = handles.len() + 1, "shards run");
     Ok(handles)

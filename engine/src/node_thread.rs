@@ -59,13 +59,36 @@ impl RunningNode {
         let (started_sender, started) = mpsc::channel();
         let (stop, stopping) = remote_oneshot::channel();
         let root = data_directory.clone();
-        let placement = if pinned { Placement::Core(0) } else { Placement::Unpinned };
-        let body = move |runtime: Runtime| async move { run(&runtime, root, settings, started_sender, stopping).await };
-        let executor = spawn_executor("shard-0", placement, body).map_err(|error| error.to_string())?;
+        let placement = if pinned {
+            Placement::Core(0)
+        } else {
+            Placement::Unpinned
+        };
+        let body = move |runtime: Runtime| async move {
+            run(&runtime, root, settings, started_sender, stopping).await
+        };
+        let executor =
+            spawn_executor("shard-0", placement, body).map_err(|error| error.to_string())?;
         match started.recv() {
-            Ok(Started { addresses, metrics_address, recovery }) => {
-                let summary = Summary { shards, durability, data_directory, recovery };
-                Ok(RunningNode { addresses, metrics_address, stop, executor, summary, _lock: lock })
+            Ok(Started {
+                addresses,
+                metrics_address,
+                recovery,
+            }) => {
+                let summary = Summary {
+                    shards,
+                    durability,
+                    data_directory,
+                    recovery,
+                };
+                Ok(RunningNode {
+                    addresses,
+                    metrics_address,
+                    stop,
+                    executor,
+                    summary,
+                    _lock: lock,
+                })
             }
             // The executor ended before the node listened: its result says why.
             Err(mpsc::RecvError) => Err(match executor.join() {
@@ -99,7 +122,12 @@ impl RunningNode {
 impl fmt::Display for RunningNode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<String> = self.addresses.iter().map(SocketAddr::to_string).collect();
-        let Summary { shards, durability, data_directory, recovery } = &self.summary;
+        let Summary {
+            shards,
+            durability,
+            data_directory,
+            recovery,
+        } = &self.summary;
         writeln!(formatter, "Tidelog listens on {}", addresses.join(", "))?;
         if let Some(address) = self.metrics_address {
             writeln!(formatter, "  metrics     http://{address}/metrics")?;
@@ -128,9 +156,15 @@ async fn run(
     let disk = Disk::open_data_directory(runtime, &root)
         .await
         .map_err(|error| format!("data directory {}: {error}", root.display()))?;
-    let node = Node::start(runtime, &disk, Executors::Threads(root), settings).await.map_err(|e| e.to_string())?;
+    let node = Node::start(runtime, &disk, Executors::Threads(root), settings)
+        .await
+        .map_err(|e| e.to_string())?;
     let recovery = node.report().to_string();
-    let told = Started { addresses: node.addresses().to_vec(), metrics_address: node.metrics_address(), recovery };
+    let told = Started {
+        addresses: node.addresses().to_vec(),
+        metrics_address: node.metrics_address(),
+        recovery,
+    };
     let _ = started.send(told);
     drop(started);
     // An error means that the owner went away without a word: stop as well.
@@ -141,7 +175,9 @@ async fn run(
 /// Number of shards: as configured, else one per core this process may use.
 pub fn shard_count(config: &BrokerConfig) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u16::try_from(config.shards().unwrap_or(cores)).unwrap_or(u16::MAX).max(1)
+    u16::try_from(config.shards().unwrap_or(cores))
+        .unwrap_or(u16::MAX)
+        .max(1)
 }
 
 fn settings(config: BrokerConfig, may_pin: bool) -> Result<NodeSettings, String> {
@@ -163,7 +199,10 @@ fn settings(config: BrokerConfig, may_pin: bool) -> Result<NodeSettings, String>
 fn listeners(config: &BrokerConfig) -> Result<Vec<ListenerSettings>, String> {
     let mut listeners = Vec::new();
     for listener in config.listeners() {
-        let advertised = config.advertised_listeners().iter().find(|other| other.name == listener.name);
+        let advertised = config
+            .advertised_listeners()
+            .iter()
+            .find(|other| other.name == listener.name);
         let advertised = advertised.unwrap_or(listener);
         listeners.push(ListenerSettings {
             name: listener.name.clone(),
@@ -176,24 +215,37 @@ fn listeners(config: &BrokerConfig) -> Result<Vec<ListenerSettings>, String> {
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, String> {
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address} is not of the form host:port"))?;
-    let port = port.parse().map_err(|_| format!("{address}: {port} is not a port"))?;
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| format!("{address} is not of the form host:port"))?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("{address}: {port} is not a port"))?;
     resolve_pair(host.trim_matches(['[', ']']), port)
 }
 
 fn resolve_pair(host: &str, port: u16) -> Result<SocketAddr, String> {
-    let mut found = (host, port).to_socket_addrs().map_err(|error| format!("{host}:{port}: {error}"))?;
+    let mut found = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("{host}:{port}: {error}"))?;
     found.next().ok_or_else(|| format!("{host} has no address"))
 }
 
 /// Holds the data directory for as long as the file is open.
 pub(crate) fn lock(data_directory: &Path) -> Result<File, String> {
     let path = data_directory.join(LOCK_FILE);
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
     let file = opened.map_err(|error| format!("{}: {error}", path.display()))?;
     // SAFETY: the descriptor is open for the whole call.
     if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        return Err(format!("{} is used by another process", data_directory.display()));
+        return Err(format!(
+            "{} is used by another process",
+            data_directory.display()
+        ));
     }
     Ok(file)
 }

@@ -10,8 +10,8 @@ use net::platform::Runtime;
 use net::platform::sync::remote_oneshot;
 
 use crate::log::{
-    AppendError, AppendRequest, Appended, FoundOffset, Isolation, OffsetQuery, PendingAppend, ReadError, ReadPlan,
-    ReadRequest, ReadResult, Storage, Watch,
+    AppendError, AppendRequest, Appended, FoundOffset, Isolation, OffsetQuery, PendingAppend,
+    ReadError, ReadPlan, ReadRequest, ReadResult, Storage, Watch,
 };
 use crate::types::{LeaderEpoch, Offset, PartitionId};
 
@@ -79,8 +79,10 @@ pub fn append(
     storage: &Storage,
     appends: Vec<PartitionAppend>,
 ) -> impl Future<Output = Vec<Result<Appended, AppendError>>> + 'static + use<> {
-    let pending: Vec<PendingAppend> =
-        appends.into_iter().map(|append| storage.append(append.id, append.request)).collect();
+    let pending: Vec<PendingAppend> = appends
+        .into_iter()
+        .map(|append| storage.append(append.id, append.request))
+        .collect();
     async move {
         let mut results = Vec::with_capacity(pending.len());
         for append in pending {
@@ -102,13 +104,22 @@ pub enum PlannedFetch {
 ///
 /// Kafka's rule for `bytes_max`: as long as nothing was found, a partition gives its first batch whatever its size;
 /// after that each gives what still fits (KIP-74).
-pub fn plan_fetch(storage: &Storage, reads: &[ReadRequest], bytes_max: usize, bytes_min: usize) -> PlannedFetch {
+pub fn plan_fetch(
+    storage: &Storage,
+    reads: &[ReadRequest],
+    bytes_max: usize,
+    bytes_min: usize,
+) -> PlannedFetch {
     let mut plans = Vec::with_capacity(reads.len());
     let mut available = 0;
     let mut news = false;
     for read in reads {
         let left = bytes_max.saturating_sub(available);
-        let fitting = ReadRequest { bytes_max: read.bytes_max.min(left), at_least_one: available == 0, ..read.clone() };
+        let fitting = ReadRequest {
+            bytes_max: read.bytes_max.min(left),
+            at_least_one: available == 0,
+            ..read.clone()
+        };
         let plan = storage.plan_read(&fitting);
         match &plan {
             Ok(plan) => {
@@ -126,8 +137,12 @@ pub fn plan_fetch(storage: &Storage, reads: &[ReadRequest], bytes_max: usize, by
         Isolation::ReadUncommitted => plan.high_watermark,
         Isolation::ReadCommitted => plan.last_stable_offset,
     };
-    let watches =
-        plans.iter().flatten().zip(reads).map(|(plan, read)| storage.watch(plan.id, bound(plan, read))).collect();
+    let watches = plans
+        .iter()
+        .flatten()
+        .zip(reads)
+        .map(|(plan, read)| storage.watch(plan.id, bound(plan, read)))
+        .collect();
     PlannedFetch::Wait(watches, available)
 }
 
@@ -150,8 +165,14 @@ pub async fn execute_reads(
 pub async fn any_watch(watches: Vec<Watch>) {
     let mut watches: Vec<_> = watches.into_iter().map(Box::pin).collect();
     poll_fn(|context| {
-        let moved = watches.iter_mut().any(|watch| watch.as_mut().poll(context).is_ready());
-        if moved { Poll::Ready(()) } else { Poll::Pending }
+        let moved = watches
+            .iter_mut()
+            .any(|watch| watch.as_mut().poll(context).is_ready());
+        if moved {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }
@@ -162,13 +183,19 @@ pub fn fetch(
     storage: &Storage,
     fetch: PartitionFetch,
 ) -> impl Future<Output = FetchOutcome> + 'static + use<> {
-    let bytes_min = if fetch.watcher.is_some() { fetch.bytes_min } else { 0 };
+    let bytes_min = if fetch.watcher.is_some() {
+        fetch.bytes_min
+    } else {
+        0
+    };
     let planned = plan_fetch(storage, &fetch.reads, fetch.bytes_max, bytes_min);
     let storage = storage.clone();
     let runtime = runtime.clone();
     async move {
         match (planned, fetch.watcher) {
-            (PlannedFetch::Read(plans), _) => FetchOutcome::Read(execute_reads(&storage, plans).await),
+            (PlannedFetch::Read(plans), _) => {
+                FetchOutcome::Read(execute_reads(&storage, plans).await)
+            }
             (PlannedFetch::Wait(watches, bytes_available), Some(watcher)) => {
                 runtime.spawn(async move {
                     let over = async {
@@ -179,35 +206,55 @@ pub fn fetch(
                 });
                 FetchOutcome::Waiting { bytes_available }
             }
-            (PlannedFetch::Wait(_, bytes_available), None) => FetchOutcome::Waiting { bytes_available },
+            (PlannedFetch::Wait(_, bytes_available), None) => {
+                FetchOutcome::Waiting { bytes_available }
+            }
         }
     }
 }
 
 /// Refuses a request that names another leader epoch than the partition's (RELIABILITY F4).
-pub fn check_epoch(storage: &Storage, id: PartitionId, believed: Option<LeaderEpoch>) -> Result<(), ReadError> {
-    let current = storage.leader_epoch(id).ok_or(ReadError::UnknownPartition)?;
+pub fn check_epoch(
+    storage: &Storage,
+    id: PartitionId,
+    believed: Option<LeaderEpoch>,
+) -> Result<(), ReadError> {
+    let current = storage
+        .leader_epoch(id)
+        .ok_or(ReadError::UnknownPartition)?;
     match believed {
-        Some(requested) if requested < current => Err(ReadError::FencedLeaderEpoch { requested, current }),
-        Some(requested) if requested > current => Err(ReadError::UnknownLeaderEpoch { requested, current }),
+        Some(requested) if requested < current => {
+            Err(ReadError::FencedLeaderEpoch { requested, current })
+        }
+        Some(requested) if requested > current => {
+            Err(ReadError::UnknownLeaderEpoch { requested, current })
+        }
         _ => Ok(()),
     }
 }
 
 /// Answers ListOffsets queries one after the other.
-pub async fn find_offsets(storage: &Storage, lookups: Vec<OffsetLookup>) -> Vec<Result<FoundOffset, ReadError>> {
+pub async fn find_offsets(
+    storage: &Storage,
+    lookups: Vec<OffsetLookup>,
+) -> Vec<Result<FoundOffset, ReadError>> {
     let mut results = Vec::with_capacity(lookups.len());
     for lookup in lookups {
-        results.push(match check_epoch(storage, lookup.id, lookup.current_leader_epoch) {
-            Ok(()) => storage.find_offset(lookup.id, lookup.query).await,
-            Err(error) => Err(error),
-        });
+        results.push(
+            match check_epoch(storage, lookup.id, lookup.current_leader_epoch) {
+                Ok(()) => storage.find_offset(lookup.id, lookup.query).await,
+                Err(error) => Err(error),
+            },
+        );
     }
     results
 }
 
 /// Answers OffsetForLeaderEpoch queries.
-pub fn epoch_ends(storage: &Storage, lookups: &[EpochLookup]) -> Vec<Result<(LeaderEpoch, Offset), ReadError>> {
+pub fn epoch_ends(
+    storage: &Storage,
+    lookups: &[EpochLookup],
+) -> Vec<Result<(LeaderEpoch, Offset), ReadError>> {
     let end = |lookup: &EpochLookup| {
         check_epoch(storage, lookup.id, lookup.current_leader_epoch)?;
         storage.end_offset_of_epoch(lookup.id, lookup.epoch)

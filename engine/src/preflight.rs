@@ -115,7 +115,11 @@ impl fmt::Display for Report {
             }
             write!(formatter, "\n  likely cause: {}", finding.cause)?;
             for (index, fix) in finding.fixes.iter().enumerate() {
-                write!(formatter, "\n  {} {fix}", if index == 0 { "fix:" } else { "    " })?;
+                write!(
+                    formatter,
+                    "\n  {} {fix}",
+                    if index == 0 { "fix:" } else { "    " }
+                )?;
             }
         }
         Ok(())
@@ -139,7 +143,11 @@ pub fn diagnose(facts: &Facts) -> Result<(), Report> {
         findings.extend(descriptor_finding(facts));
     }
     findings.extend(directory_finding(facts));
-    if findings.is_empty() { Ok(()) } else { Err(Report { findings }) }
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        Err(Report { findings })
+    }
 }
 
 /// Major and minor number of a kernel release.
@@ -165,7 +173,8 @@ fn descriptors_needed(facts: &Facts) -> u64 {
 }
 
 fn io_uring(facts: &Facts, errno: i32, cause: String, fixes: Vec<String>) -> Finding {
-    let seen_or_unknown = |value: Option<u8>| value.map_or("unknown".to_owned(), |value| value.to_string());
+    let seen_or_unknown =
+        |value: Option<u8>| value.map_or("unknown".to_owned(), |value| value.to_string());
     let seccomp = match facts.seccomp {
         Some(0) => "off".to_owned(),
         Some(2) => "mode 2 (filter active)".to_owned(),
@@ -195,9 +204,15 @@ fn kernel_finding(facts: &Facts) -> Option<Finding> {
     }
     Some(Finding {
         problem: "the kernel is too old".to_owned(),
-        seen: vec![format!("kernel {} (need >= {}.{})", facts.kernel, KERNEL_MIN.0, KERNEL_MIN.1)],
+        seen: vec![format!(
+            "kernel {} (need >= {}.{})",
+            facts.kernel, KERNEL_MIN.0, KERNEL_MIN.1
+        )],
         cause: "io_uring of this kernel lacks operations that Tidelog uses".to_owned(),
-        fixes: vec![format!("run Linux {}.{} or newer", KERNEL_MIN.0, KERNEL_MIN.1)],
+        fixes: vec![format!(
+            "run Linux {}.{} or newer",
+            KERNEL_MIN.0, KERNEL_MIN.1
+        )],
     })
 }
 
@@ -235,12 +250,26 @@ fn ring_finding(facts: &Facts) -> Option<Finding> {
 
 fn sysctl_cure(facts: &Facts) -> (String, Vec<String>) {
     let value = facts.io_uring_disabled.unwrap_or_default();
-    let who = if value == 1 { "to processes outside its group" } else { "to everybody" };
-    let mut fixes = vec!["sysctl -w kernel.io_uring_disabled=0   (and a file in /etc/sysctl.d to keep it)".to_owned()];
+    let who = if value == 1 {
+        "to processes outside its group"
+    } else {
+        "to everybody"
+    };
+    let mut fixes = vec![
+        "sysctl -w kernel.io_uring_disabled=0   (and a file in /etc/sysctl.d to keep it)"
+            .to_owned(),
+    ];
     if value == 1 {
-        fixes.push("or put the user into the group whose number is in kernel.io_uring_group".to_owned());
+        fixes.push(
+            "or put the user into the group whose number is in kernel.io_uring_group".to_owned(),
+        );
     }
-    (format!("the administrator switched io_uring off {who}: kernel.io_uring_disabled = {value}"), fixes)
+    (
+        format!(
+            "the administrator switched io_uring off {who}: kernel.io_uring_disabled = {value}"
+        ),
+        fixes,
+    )
 }
 
 fn seccomp_cure() -> (String, Vec<String>) {
@@ -262,7 +291,12 @@ fn memlock_finding(facts: &Facts) -> Option<Finding> {
     }
     Some(Finding {
         problem: "the limit on locked memory is too low".to_owned(),
-        seen: vec![format!("memlock {} (need {} KiB for {})", print_limit(facts.memlock), needed >> 10, shards(facts))],
+        seen: vec![format!(
+            "memlock {} (need {} KiB for {})",
+            print_limit(facts.memlock),
+            needed >> 10,
+            shards(facts)
+        )],
         cause: "RLIMIT_MEMLOCK of this process; rings live in locked memory".to_owned(),
         fixes: memlock_fixes(facts),
     })
@@ -284,15 +318,23 @@ fn descriptor_finding(facts: &Facts) -> Option<Finding> {
     }
     Some(Finding {
         problem: "too few file descriptors".to_owned(),
-        seen: vec![format!("nofile {} (need {needed} for {})", print_limit(facts.descriptors), shards(facts))],
-        cause: "the hard limit RLIMIT_NOFILE of this process (the soft one was raised to it)".to_owned(),
+        seen: vec![format!(
+            "nofile {} (need {needed} for {})",
+            print_limit(facts.descriptors),
+            shards(facts)
+        )],
+        cause: "the hard limit RLIMIT_NOFILE of this process (the soft one was raised to it)"
+            .to_owned(),
         fixes: descriptor_fixes(facts),
     })
 }
 
 fn descriptor_fixes(facts: &Facts) -> Vec<String> {
     vec![
-        format!("at least {} are needed, and one for each connection and open segment", descriptors_needed(facts)),
+        format!(
+            "at least {} are needed, and one for each connection and open segment",
+            descriptors_needed(facts)
+        ),
         "docker run --ulimit nofile=1048576 ...".to_owned(),
         "systemd: LimitNOFILE=1048576".to_owned(),
         "shell: ulimit -Hn   (the hard limit stands in /etc/security/limits.conf)".to_owned(),
@@ -325,21 +367,31 @@ fn directory_finding(facts: &Facts) -> Option<Finding> {
                 "the file system is mounted read-only, by choice or after an error",
                 "look into `dmesg`, remount it, or name another directory with --set log.dirs=DIR",
             ),
-            libc::ENOSPC | libc::EDQUOT => {
-                found(problem, errno, "the file system is full", "free space, then start again; nothing was changed")
-            }
+            libc::ENOSPC | libc::EDQUOT => found(
+                problem,
+                errno,
+                "the file system is full",
+                "free space, then start again; nothing was changed",
+            ),
             libc::ENOTDIR | libc::EEXIST => found(
                 problem,
                 errno,
                 "a file of that name, or of a directory above it, is in the way",
                 "move it away, or name another directory with --set log.dirs=DIR",
             ),
-            _ => found(problem, errno, "the error above", "name another directory with --set log.dirs=DIR"),
+            _ => found(
+                problem,
+                errno,
+                "the error above",
+                "name another directory with --set log.dirs=DIR",
+            ),
         };
     }
-    if matches!(directory.filesystem, Some(TMPFS | RAMFS)) && facts.durability == Durability::Flush {
+    if matches!(directory.filesystem, Some(TMPFS | RAMFS)) && facts.durability == Durability::Flush
+    {
         return Some(Finding {
-            problem: "the data directory is in memory, and durability = flush promises more".to_owned(),
+            problem: "the data directory is in memory, and durability = flush promises more"
+                .to_owned(),
             seen: vec![format!("{path} is on tmpfs")],
             cause: "a power cut or reboot would lose acknowledged records".to_owned(),
             fixes: vec![
@@ -348,17 +400,26 @@ fn directory_finding(facts: &Facts) -> Option<Finding> {
             ],
         });
     }
-    let Err(errno) = directory.direct else { return None };
+    let Err(errno) = directory.direct else {
+        return None;
+    };
     match (errno, directory.filesystem) {
         (libc::EINVAL | libc::EOPNOTSUPP, filesystem) => {
             let cause = match filesystem {
-                Some(OVERLAY) => "this is a container's own layer (overlayfs), which does not pass direct I/O on",
+                Some(OVERLAY) => {
+                    "this is a container's own layer (overlayfs), which does not pass direct I/O on"
+                }
                 Some(FUSE) => "this FUSE file system does not offer direct I/O",
                 Some(TMPFS | RAMFS) => "tmpfs of this kernel does not offer direct I/O",
                 _ => "this file system does not offer direct I/O in blocks of 4096 bytes",
             };
             let fix = "use a directory on ext4 or XFS (in a container: a volume), with --set log.dirs=DIR";
-            found("the data directory does not take direct I/O", errno, cause, fix)
+            found(
+                "the data directory does not take direct I/O",
+                errno,
+                cause,
+                fix,
+            )
         }
         (libc::ENOSPC | libc::EDQUOT, _) => found(
             "the data directory is full",
@@ -376,7 +437,11 @@ fn directory_finding(facts: &Facts) -> Option<Finding> {
 }
 
 fn shards(facts: &Facts) -> String {
-    if facts.shards == 1 { "1 shard".to_owned() } else { format!("{} shards", facts.shards) }
+    if facts.shards == 1 {
+        "1 shard".to_owned()
+    } else {
+        format!("{} shards", facts.shards)
+    }
 }
 
 fn print_limit(limit: Limit) -> String {
@@ -404,7 +469,11 @@ fn describe_errno(errno: i32) -> String {
     // The standard library appends "(os error N)", which says nothing more than the name.
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
-    if name == "errno" { format!("errno {errno} ({words})") } else { format!("{name} ({words})") }
+    if name == "errno" {
+        format!("errno {errno} ({words})")
+    } else {
+        format!("{name} ({words})")
+    }
 }
 
 #[cfg(test)]

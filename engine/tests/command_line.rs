@@ -7,20 +7,50 @@ use binary::{Node, tidelog};
 #[test]
 fn what_is_produced_is_consumed_again_after_a_restart() {
     let mut node = Node::started();
-    let created = node.command(&["topic", "create", "t", "-p", "3", "-c", "retention.ms=604800000"], b"");
+    let created = node.command(
+        &[
+            "topic",
+            "create",
+            "t",
+            "-p",
+            "3",
+            "-c",
+            "retention.ms=604800000",
+        ],
+        b"",
+    );
     assert_eq!(created.ok(), "TOPIC  STATUS\nt      OK\n");
-    let lines: Vec<String> = (0..5_000).map(|n| format!("key-{};value {n}", n % 97)).collect();
-    node.command(&["produce", "t", "-k", ";", "-z", "zstd"], (lines.join("\n") + "\n").as_bytes()).ok();
+    let lines: Vec<String> = (0..5_000)
+        .map(|n| format!("key-{};value {n}", n % 97))
+        .collect();
+    node.command(
+        &["produce", "t", "-k", ";", "-z", "zstd"],
+        (lines.join("\n") + "\n").as_bytes(),
+    )
+    .ok();
     let described = node.command(&["topic", "describe", "t"], b"").ok();
-    assert!(described.contains("config      retention.ms=604800000\n"), "{described}");
-    assert!(described.contains("PARTITION  LEADER  EPOCH  REPLICAS  ISR  START  END"), "{described}");
+    assert!(
+        described.contains("config      retention.ms=604800000\n"),
+        "{described}"
+    );
+    assert!(
+        described.contains("PARTITION  LEADER  EPOCH  REPLICAS  ISR  START  END"),
+        "{described}"
+    );
 
     let consume = ["consume", "t", "--until-end", "--format", "%p %k;%v\\n"];
     let before = node.command(&consume, b"").ok();
     node.stop();
     node.start();
-    assert_eq!(sorted(&node.command(&consume, b"").ok()), sorted(&before), "the restart changes nothing");
-    let mut values: Vec<&str> = before.lines().map(|line| line.split_once(' ').expect("partition and text").1).collect();
+    assert_eq!(
+        sorted(&node.command(&consume, b"").ok()),
+        sorted(&before),
+        "the restart changes nothing"
+    );
+    let mut values: Vec<&str> = before
+        .lines()
+        .map(|line| line.split_once(' ').expect("partition and text").1)
+        .collect();
     // Records of one key stay in order, so a stable sort by key gives what was sent.
     let by_key = |line: &&str| line.split_once(';').expect("key and value").0.to_owned();
     values.sort_by_key(by_key);
@@ -28,10 +58,25 @@ fn what_is_produced_is_consumed_again_after_a_restart() {
     sent.sort_by_key(by_key);
     assert_eq!(values, sent);
 
-    node.command(&["produce", "t", "--partition", "1", "--acks", "1"], b"without a newline").ok();
-    let at_start = node.command(&["consume", "t", "-p", "1", "-n", "1", "--offset", "2", "-f", "%o"], b"").ok();
+    node.command(
+        &["produce", "t", "--partition", "1", "--acks", "1"],
+        b"without a newline",
+    )
+    .ok();
+    let at_start = node
+        .command(
+            &[
+                "consume", "t", "-p", "1", "-n", "1", "--offset", "2", "-f", "%o",
+            ],
+            b"",
+        )
+        .ok();
     assert_eq!(at_start, "2");
-    assert!(node.command(&consume, b"").ok().contains("1 ;without a newline\n"));
+    assert!(
+        node.command(&consume, b"")
+            .ok()
+            .contains("1 ;without a newline\n")
+    );
     node.stop();
 }
 
@@ -47,33 +92,72 @@ fn refusals_have_kafkas_names_and_exit_code_1() {
     assert_eq!(node.command(&["topic", "create", "a"], b"").code, Some(0));
     let again = node.command(&["topic", "create", "a", "b"], b"");
     assert_eq!(again.code, Some(1));
-    assert_eq!(again.text(), "TOPIC  STATUS\na      TOPIC_ALREADY_EXISTS: Topic 'a' already exists.\nb      OK\n");
+    assert_eq!(
+        again.text(),
+        "TOPIC  STATUS\na      TOPIC_ALREADY_EXISTS: Topic 'a' already exists.\nb      OK\n"
+    );
     let content = node.command(&["topic", "create", "a", "--if-not-exists"], b"");
     assert_eq!(content.ok(), "TOPIC  STATUS\na      EXISTS\n");
     let bad = node.command(&["topic", "create", "c", "-c", "retention.ms=soon"], b"");
     assert_eq!(bad.code, Some(1));
     assert!(bad.text().contains("INVALID_CONFIG: "), "{}", bad.text());
     let absent = node.command(&["consume", "absent", "--until-end"], b"");
-    assert_eq!((absent.code, absent.err.as_str()), (Some(1), "tidelog: topic absent: UNKNOWN_TOPIC_OR_PARTITION\n"));
+    assert_eq!(
+        (absent.code, absent.err.as_str()),
+        (
+            Some(1),
+            "tidelog: topic absent: UNKNOWN_TOPIC_OR_PARTITION\n"
+        )
+    );
     let beyond = node.command(&["consume", "a", "--offset", "5", "-n", "1"], b"");
-    assert_eq!((beyond.code, beyond.err.as_str()), (Some(1), "tidelog: a-0: OFFSET_OUT_OF_RANGE\n"));
+    assert_eq!(
+        (beyond.code, beyond.err.as_str()),
+        (Some(1), "tidelog: a-0: OFFSET_OUT_OF_RANGE\n")
+    );
     let large = node.command(&["produce", "a"], &vec![b'x'; 2 << 20]);
     assert_eq!(large.code, Some(1));
-    assert!(large.err.contains("a-0: MESSAGE_TOO_LARGE"), "{}", large.err);
+    assert!(
+        large.err.contains("a-0: MESSAGE_TOO_LARGE"),
+        "{}",
+        large.err
+    );
     let deleted = node.command(&["topic", "delete", "b", "absent"], b"");
     assert_eq!(deleted.code, Some(1));
-    assert!(deleted.text().starts_with("TOPIC   STATUS\nb       OK\nabsent  UNKNOWN_TOPIC_OR_PARTITION"), "{}", deleted.text());
-    assert_eq!(node.command(&["topic", "list"], b"").ok(), "TOPIC  PARTITIONS  REPLICAS\na      1           1\n");
+    assert!(
+        deleted
+            .text()
+            .starts_with("TOPIC   STATUS\nb       OK\nabsent  UNKNOWN_TOPIC_OR_PARTITION"),
+        "{}",
+        deleted.text()
+    );
+    assert_eq!(
+        node.command(&["topic", "list"], b"").ok(),
+        "TOPIC  PARTITIONS  REPLICAS\na      1           1\n"
+    );
 }
 
 #[test]
 fn nobody_listens_and_wrong_words_are_told() {
     let nobody = tidelog(&["topic", "list", "-b", "127.0.0.1:1"], b"");
     assert_eq!(nobody.code, Some(1));
-    assert!(nobody.err.starts_with("tidelog: cannot connect to 127.0.0.1:1: "), "{}", nobody.err);
-    for wrong in [&["consume", "t", "-f", "%x"][..], &["produce", "t", "--acks", "2"], &["produce", "t", "-z", "zip"]] {
+    assert!(
+        nobody
+            .err
+            .starts_with("tidelog: cannot connect to 127.0.0.1:1: "),
+        "{}",
+        nobody.err
+    );
+    for wrong in [
+        &["consume", "t", "-f", "%x"][..],
+        &["produce", "t", "--acks", "2"],
+        &["produce", "t", "-z", "zip"],
+    ] {
         assert_eq!(tidelog(wrong, b"").code, Some(2), "{wrong:?}");
     }
     let docs = tidelog(&["config", "docs"], b"").ok();
-    assert!(docs.starts_with("# Settings\n") && docs.contains("| `retention.ms`"), "{}", &docs[..200]);
+    assert!(
+        docs.starts_with("# Settings\n") && docs.contains("| `retention.ms`"),
+        "{}",
+        &docs[..200]
+    );
 }

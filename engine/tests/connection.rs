@@ -33,7 +33,8 @@ fn with_node<T: 'static, F: Future<Output = T> + 'static>(
     let (broker, machine) = (simulation.node("broker"), simulation.node("client"));
     let (broker_runtime, runtime) = (broker.runtime(), machine.runtime());
     simulation.block_on(&machine, async move {
-        let config = BrokerConfig::from_pairs(&[("journal.file.bytes", "1048576")]).expect("a good configuration");
+        let config = BrokerConfig::from_pairs(&[("journal.file.bytes", "1048576")])
+            .expect("a good configuration");
         let listener = ListenerSettings {
             name: "PLAINTEXT".into(),
             address: address(),
@@ -43,7 +44,9 @@ fn with_node<T: 'static, F: Future<Output = T> + 'static>(
         let settings = NodeSettings::new(config, 2, vec![listener]);
         broker_runtime.clone().spawn(async move {
             let disk = disk.disk(&broker_runtime);
-            let node = Node::start(&broker_runtime, &disk, Executors::Here, settings).await.expect("the node starts");
+            let node = Node::start(&broker_runtime, &disk, Executors::Here, settings)
+                .await
+                .expect("the node starts");
             std::future::pending::<()>().await;
             drop(node);
         });
@@ -81,20 +84,46 @@ fn produce(correlation_id: i32, topic: &str, acks: i16) -> Bytes {
     let mut builder = BatchBuilder::new();
     builder.append(None, Some(b"value"), &[], 1_700_000_000_000);
     let records = Records::Chain(vec![builder.build(0, -1).into()]);
-    let data = PartitionProduceData { index: 0, records: Some(records), ..Default::default() };
-    let topic = TopicProduceData { name: topic, partition_data: vec![data], ..Default::default() };
-    let request = ProduceRequest { acks, timeout_ms: 1_000, topic_data: vec![topic], ..Default::default() };
-    frame(ApiKey::Produce, 7, correlation_id, |writer| request.encode(writer, 7))
+    let data = PartitionProduceData {
+        index: 0,
+        records: Some(records),
+        ..Default::default()
+    };
+    let topic = TopicProduceData {
+        name: topic,
+        partition_data: vec![data],
+        ..Default::default()
+    };
+    let request = ProduceRequest {
+        acks,
+        timeout_ms: 1_000,
+        topic_data: vec![topic],
+        ..Default::default()
+    };
+    frame(ApiKey::Produce, 7, correlation_id, |writer| {
+        request.encode(writer, 7)
+    })
 }
 
 fn metadata(correlation_id: i32, topic: &str) -> Bytes {
-    let topics = vec![MetadataRequestTopic { name: Some(topic), ..Default::default() }];
-    let request = MetadataRequest { topics: Some(topics), allow_auto_topic_creation: true, ..Default::default() };
-    frame(ApiKey::Metadata, 5, correlation_id, |writer| request.encode(writer, 5))
+    let topics = vec![MetadataRequestTopic {
+        name: Some(topic),
+        ..Default::default()
+    }];
+    let request = MetadataRequest {
+        topics: Some(topics),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    frame(ApiKey::Metadata, 5, correlation_id, |writer| {
+        request.encode(writer, 5)
+    })
 }
 
 fn api_versions(correlation_id: i32) -> Bytes {
-    frame(ApiKey::ApiVersions, 0, correlation_id, |writer| ApiVersionsRequest::default().encode(writer, 0))
+    frame(ApiKey::ApiVersions, 0, correlation_id, |writer| {
+        ApiVersionsRequest::default().encode(writer, 0)
+    })
 }
 
 /// A fetch that waits for what never comes.
@@ -105,7 +134,11 @@ fn long_fetch(correlation_id: i32, topic: &str) -> Bytes {
         partition_max_bytes: 1000,
         ..Default::default()
     };
-    let topic = FetchTopic { topic, partitions: vec![wanted], ..Default::default() };
+    let topic = FetchTopic {
+        topic,
+        partitions: vec![wanted],
+        ..Default::default()
+    };
     let request = FetchRequest {
         replica_id: -1,
         max_wait_ms: 3_600_000,
@@ -115,7 +148,9 @@ fn long_fetch(correlation_id: i32, topic: &str) -> Bytes {
         topics: vec![topic],
         ..Default::default()
     };
-    frame(ApiKey::Fetch, 10, correlation_id, |writer| request.encode(writer, 10))
+    frame(ApiKey::Fetch, 10, correlation_id, |writer| {
+        request.encode(writer, 10)
+    })
 }
 
 async fn send(write: &mut WriteHalf, frames: &[Bytes]) {
@@ -125,7 +160,11 @@ async fn send(write: &mut WriteHalf, frames: &[Bytes]) {
 /// The correlation id of the next answer; `None` if the connection ended.
 async fn next(reader: &mut FrameReader) -> Option<i32> {
     let frame = reader.next(&ReceiveBudget::new(usize::MAX)).await.ok()??;
-    Some(Reader::new(&frame.bytes).get_i32().expect("an answer has a correlation id"))
+    Some(
+        Reader::new(&frame.bytes)
+            .get_i32()
+            .expect("an answer has a correlation id"),
+    )
 }
 
 #[test]
@@ -160,7 +199,16 @@ fn acks_0_is_silent_and_ends_the_connection_only_when_it_fails() {
     let (answer, after_failure) = with_node(1, |_, stream| async move {
         let (read, mut write) = stream.split();
         let mut reader = FrameReader::new(read, 1 << 20);
-        send(&mut write, &[metadata(1, "a"), produce(2, "a", 0), produce(3, "a", 0), api_versions(4)]).await;
+        send(
+            &mut write,
+            &[
+                metadata(1, "a"),
+                produce(2, "a", 0),
+                produce(3, "a", 0),
+                api_versions(4),
+            ],
+        )
+        .await;
         assert_eq!(next(&mut reader).await, Some(1));
         let answer = next(&mut reader).await;
         send(&mut write, &[produce(5, "missing", 0), api_versions(6)]).await;
@@ -178,10 +226,13 @@ fn a_waiting_fetch_ends_with_its_connection_and_holds_back_what_follows() {
         send(&mut write, &[metadata(1, "a")]).await;
         assert_eq!(next(&mut reader).await, Some(1));
         send(&mut write, &[long_fetch(2, "a"), api_versions(3)]).await;
-        let early = runtime.timeout(Duration::from_secs(60), next(&mut reader)).await;
+        let early = runtime
+            .timeout(Duration::from_secs(60), next(&mut reader))
+            .await;
         assert!(early.is_err(), "3 must not overtake 2: {early:?}");
         // Another connection's record ends the wait.
-        let (other_read, mut other_write) = runtime.connect(address()).await.expect("connects").split();
+        let (other_read, mut other_write) =
+            runtime.connect(address()).await.expect("connects").split();
         let mut other_reader = FrameReader::new(other_read, 1 << 20);
         send(&mut other_write, &[produce(9, "a", -1)]).await;
         assert_eq!(next(&mut other_reader).await, Some(9));
@@ -189,7 +240,10 @@ fn a_waiting_fetch_ends_with_its_connection_and_holds_back_what_follows() {
         assert_eq!(order, (Some(2), Some(3)));
         runtime.monotonic()
     });
-    assert!(waited < Duration::from_secs(120), "woken by the record, not by the hour: {waited:?}");
+    assert!(
+        waited < Duration::from_secs(120),
+        "woken by the record, not by the hour: {waited:?}"
+    );
 }
 
 #[test]
@@ -197,9 +251,16 @@ fn a_peer_that_begins_a_request_and_stops_is_cut_off() {
     let ended = with_node(1, |runtime, stream| async move {
         let (read, mut write) = stream.split();
         let mut reader = FrameReader::new(read, 1 << 20);
-        send(&mut write, &[Bytes::from_static(&[0, 1, 0, 0, 0, 18, 0, 0])]).await;
+        send(
+            &mut write,
+            &[Bytes::from_static(&[0, 1, 0, 0, 0, 18, 0, 0])],
+        )
+        .await;
         assert_eq!(next(&mut reader).await, None);
         runtime.monotonic()
     });
-    assert!(ended < Duration::from_secs(60), "long before the idle limit: {ended:?}");
+    assert!(
+        ended < Duration::from_secs(60),
+        "long before the idle limit: {ended:?}"
+    );
 }

@@ -29,14 +29,24 @@ const DIRECTORIES: [(&str, &str); 12] = [
 
 fn bytes_of(hex: &serde_json::Value) -> Option<Vec<u8>> {
     let hex = hex.as_str()?;
-    Some((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect())
+    Some(
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect(),
+    )
 }
 
 /// What `consume` has to print of a directory, by what Kafka's own tools found in it, from `log_start` on.
 fn expected(directory: &Path, log_start: i64) -> Vec<u8> {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(directory.join("expected.json")).unwrap()).unwrap();
-    let mut names: Vec<&String> = json.as_object().unwrap().keys().filter(|name| name.ends_with(".log")).collect();
+    let mut names: Vec<&String> = json
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| name.ends_with(".log"))
+        .collect();
     names.sort_unstable();
     let mut out = Vec::new();
     let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(-1, |bytes| bytes.len() as i64);
@@ -44,9 +54,15 @@ fn expected(directory: &Path, log_start: i64) -> Vec<u8> {
         let mut end = 0;
         for batch in segment["batches"].as_array().unwrap() {
             // What Kafka's recovery would cut ends a segment; control records are nobody's.
-            let Some(size) = batch["sizeInBytes"].as_i64() else { break };
+            let Some(size) = batch["sizeInBytes"].as_i64() else {
+                break;
+            };
             end += size;
-            if segment["validBytes"].as_i64().is_some_and(|valid| end > valid) || batch["crcValid"] == false {
+            if segment["validBytes"]
+                .as_i64()
+                .is_some_and(|valid| end > valid)
+                || batch["crcValid"] == false
+            {
                 break;
             }
             if batch["isControl"] == true {
@@ -57,7 +73,15 @@ fn expected(directory: &Path, log_start: i64) -> Vec<u8> {
                     continue;
                 }
                 let (key, value) = (bytes_of(&record["key"]), bytes_of(&record["value"]));
-                out.extend(format!("{} {} {}:", record["offset"], record["timestamp"], length(&key)).bytes());
+                out.extend(
+                    format!(
+                        "{} {} {}:",
+                        record["offset"],
+                        record["timestamp"],
+                        length(&key)
+                    )
+                    .bytes(),
+                );
                 out.extend(key.unwrap_or_default());
                 out.extend(format!(" {}:", length(&value)).bytes());
                 out.extend(value.unwrap_or_default());
@@ -85,7 +109,10 @@ fn check_all(node: &Node) {
         assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{topic}");
         let log_start = if topic == "lz4" { 2 } else { 0 };
         let expected = expected(&golden(directory), log_start);
-        let (found, expected) = (String::from_utf8_lossy(&found.out), String::from_utf8_lossy(&expected));
+        let (found, expected) = (
+            String::from_utf8_lossy(&found.out),
+            String::from_utf8_lossy(&expected),
+        );
         assert_eq!(found, expected, "{topic}");
     }
 }
@@ -107,7 +134,20 @@ fn every_record_of_kafkas_directories_is_served_after_any_stop() {
     node.command(&["produce", "roll"], b"ours\n").ok();
     node.stop();
     node.start();
-    let last = node.command(&["consume", "roll", "--until-end", "--offset", "130", "-f", "%o %v\\n"], b"").ok();
+    let last = node
+        .command(
+            &[
+                "consume",
+                "roll",
+                "--until-end",
+                "--offset",
+                "130",
+                "-f",
+                "%o %v\\n",
+            ],
+            b"",
+        )
+        .ok();
     assert_eq!(last, "130 ours\n");
     node.stop();
 }
@@ -115,15 +155,40 @@ fn every_record_of_kafkas_directories_is_served_after_any_stop() {
 #[test]
 fn partitions_are_taken_in_one_by_one_and_into_empty_ones() {
     let mut node = Node::started();
-    node.command(&["topic", "create", "made", "-p", "2"], b"").ok();
+    node.command(&["topic", "create", "made", "-p", "2"], b"")
+        .ok();
     node.stop();
-    for (topic, partition) in [("made", "1"), ("made", "0"), ("made", "2"), ("new", "0"), ("new", "1")] {
-        node.import(&golden("clean/s-idem-0"), topic, partition).ok();
+    for (topic, partition) in [
+        ("made", "1"),
+        ("made", "0"),
+        ("made", "2"),
+        ("new", "0"),
+        ("new", "1"),
+    ] {
+        node.import(&golden("clean/s-idem-0"), topic, partition)
+            .ok();
     }
     node.start();
     let expected = expected(&golden("clean/s-idem-0"), 0);
-    for (topic, partition) in [("made", "0"), ("made", "1"), ("made", "2"), ("new", "0"), ("new", "1")] {
-        let found = node.command(&["consume", topic, "-p", partition, "--until-end", "-f", FORMAT], b"");
+    for (topic, partition) in [
+        ("made", "0"),
+        ("made", "1"),
+        ("made", "2"),
+        ("new", "0"),
+        ("new", "1"),
+    ] {
+        let found = node.command(
+            &[
+                "consume",
+                topic,
+                "-p",
+                partition,
+                "--until-end",
+                "-f",
+                FORMAT,
+            ],
+            b"",
+        );
         assert_eq!(found.out, expected, "{topic}-{partition}");
     }
 }
@@ -135,11 +200,19 @@ fn what_cannot_be_taken_in_changes_nothing() {
     let source = golden("clean/s-none-0");
     let running = node.import(&source, "new", "0");
     assert_eq!(running.code, Some(1));
-    assert!(running.err.contains("is used by another process"), "{}", running.err);
+    assert!(
+        running.err.contains("is used by another process"),
+        "{}",
+        running.err
+    );
     node.stop();
 
     let used = node.import(&source, "used", "0");
-    assert!(used.err.contains("used-0 holds or held records"), "{}", used.err);
+    assert!(
+        used.err.contains("used-0 holds or held records"),
+        "{}",
+        used.err
+    );
     let gap = node.import(&source, "used", "2");
     assert!(gap.err.contains("the next one is 1"), "{}", gap.err);
     let first = node.import(&source, "new", "1");
@@ -148,7 +221,11 @@ fn what_cannot_be_taken_in_changes_nothing() {
     assert!(name.err.contains("Topic name is invalid"), "{}", name.err);
     let nothing = tempfile::tempdir().unwrap();
     let empty = node.import(nothing.path(), "new", "0");
-    assert!(empty.err.contains("the directory holds no segment"), "{}", empty.err);
+    assert!(
+        empty.err.contains("the directory holds no segment"),
+        "{}",
+        empty.err
+    );
     // A flipped bit before good segments: Kafka would delete everything behind it.
     let rotten = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(golden("clean/s-roll-0")).unwrap() {
@@ -161,12 +238,22 @@ fn what_cannot_be_taken_in_changes_nothing() {
     bytes[middle] ^= 1;
     std::fs::write(&second, bytes).unwrap();
     let damaged = node.import(rotten.path(), "new", "0");
-    assert!(damaged.err.contains("segment 13 is damaged"), "{}", damaged.err);
+    assert!(
+        damaged.err.contains("segment 13 is damaged"),
+        "{}",
+        damaged.err
+    );
     for refused in [used, gap, first, name, empty, damaged] {
         assert_eq!((refused.code, refused.out.as_slice()), (Some(1), &b""[..]));
     }
 
     node.start();
-    assert_eq!(node.command(&["topic", "list"], b"").ok(), "TOPIC  PARTITIONS  REPLICAS\nused   1           1\n");
-    assert_eq!(node.command(&["consume", "used", "--until-end"], b"").ok(), "mine\n");
+    assert_eq!(
+        node.command(&["topic", "list"], b"").ok(),
+        "TOPIC  PARTITIONS  REPLICAS\nused   1           1\n"
+    );
+    assert_eq!(
+        node.command(&["consume", "used", "--until-end"], b"").ok(),
+        "mine\n"
+    );
 }

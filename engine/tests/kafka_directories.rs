@@ -79,10 +79,12 @@ fn import_segments(
 }
 
 fn import(directory: &str) -> ImportedLog {
-    let epochs = decode_epoch_checkpoint(&read(&format!("{directory}/leader-epoch-checkpoint"))).unwrap();
+    let epochs =
+        decode_epoch_checkpoint(&read(&format!("{directory}/leader-epoch-checkpoint"))).unwrap();
     let (set, partition) = directory.split_once('/').unwrap();
     let topic = partition.strip_suffix("-0").unwrap();
-    let log_starts = decode_offset_checkpoint(&read(&format!("{set}/log-start-offset-checkpoint"))).unwrap();
+    let log_starts =
+        decode_offset_checkpoint(&read(&format!("{set}/log-start-offset-checkpoint"))).unwrap();
     let log_start = log_starts
         .iter()
         .find(|(name, _, _)| name == topic)
@@ -104,7 +106,8 @@ const KILLED: [&str; 5] = ["s-none-0", "s-gzip-0", "s-zstd-0", "s-txn-0", "s-ide
 #[test]
 fn every_batch_of_a_clean_directory_is_found_where_kafka_has_it() {
     for directory in CLEAN {
-        let expected: serde_json::Value = serde_json::from_slice(&read(&format!("{directory}/expected.json"))).unwrap();
+        let expected: serde_json::Value =
+            serde_json::from_slice(&read(&format!("{directory}/expected.json"))).unwrap();
         for (base, file) in segments(directory) {
             let name = format!("{:020}.log", base.0);
             let mut found = Vec::new();
@@ -161,9 +164,16 @@ fn a_clean_directory_gives_kafkas_epochs_producers_and_transactions() {
             assert_snapshot(directory, &imported);
         }
         for (number, (base, _)) in segments(directory).iter().enumerate() {
-            let log =
-                PartitionLog::restore(checkpoint.clone(), LogConfig::default(), ProducerCount::default()).unwrap();
-            let next = log.segments().next_base(number).unwrap_or(checkpoint.end_offset);
+            let log = PartitionLog::restore(
+                checkpoint.clone(),
+                LogConfig::default(),
+                ProducerCount::default(),
+            )
+            .unwrap();
+            let next = log
+                .segments()
+                .next_base(number)
+                .unwrap_or(checkpoint.end_offset);
             let path = format!("{directory}/{:020}.txnindex", base.0);
             if golden(&path).exists() {
                 assert_eq!(
@@ -178,7 +188,10 @@ fn a_clean_directory_gives_kafkas_epochs_producers_and_transactions() {
 
 /// Our snapshot at the log end is Kafka's, byte for byte once it is put in Kafka's order (that of a Java hash map).
 fn assert_snapshot(directory: &str, imported: &ImportedLog) {
-    let path = format!("{directory}/{:020}.snapshot", imported.checkpoint.end_offset.0);
+    let path = format!(
+        "{directory}/{:020}.snapshot",
+        imported.checkpoint.end_offset.0
+    );
     let mut producers: Vec<_> = imported
         .checkpoint
         .producers
@@ -208,7 +221,10 @@ fn recovery_of_a_killed_kafka_ends_where_kafkas_own_recovery_ends() {
             .collect();
         assert_eq!(
             sizes,
-            after.iter().map(|(_, file)| file.len() as u32).collect::<Vec<_>>(),
+            after
+                .iter()
+                .map(|(_, file)| file.len() as u32)
+                .collect::<Vec<_>>(),
             "{partition}"
         );
         for ((base, before), (_, after)) in segments(&directory).iter().zip(&after) {
@@ -242,7 +258,12 @@ fn an_epoch_without_records_counts_for_the_next_leader() {
 #[test]
 fn an_open_transaction_holds_the_last_stable_offset() {
     let imported = import("clean/s-txn-0");
-    let log = PartitionLog::restore(imported.checkpoint, LogConfig::default(), ProducerCount::default()).unwrap();
+    let log = PartitionLog::restore(
+        imported.checkpoint,
+        LogConfig::default(),
+        ProducerCount::default(),
+    )
+    .unwrap();
     assert_eq!(log.offsets().high_watermark(), Offset(13));
     assert_eq!(log.offsets().last_stable(), Offset(12));
 }
@@ -257,7 +278,10 @@ fn damage_with_good_segments_behind_it_is_refused() {
         matches!(error, ImportError::Damaged { segment, end: ScanEnd::Checksum, .. } if segment == segments[3].0),
         "{error}"
     );
-    assert_eq!(import_segments(&[], None, None, 1).unwrap_err(), ImportError::NoSegment);
+    assert_eq!(
+        import_segments(&[], None, None, 1).unwrap_err(),
+        ImportError::NoSegment
+    );
 }
 
 #[test]
@@ -266,7 +290,9 @@ fn the_size_of_the_reads_changes_nothing() {
     let segments = segments("clean/s-roll-0");
     for step in [61, 100, 777] {
         assert_eq!(
-            import_segments(&segments, None, None, step).unwrap().checkpoint,
+            import_segments(&segments, None, None, step)
+                .unwrap()
+                .checkpoint,
             whole.checkpoint
         );
     }
@@ -280,7 +306,8 @@ fn a_log_cut_anywhere_keeps_exactly_its_whole_batches() {
         ends.push(position.0 as usize + batch.bytes().len())
     });
     for length in 0..file.len() {
-        let imported = import_segments(&[(base, file[..length].to_vec())], None, None, 1 << 20).unwrap();
+        let imported =
+            import_segments(&[(base, file[..length].to_vec())], None, None, 1 << 20).unwrap();
         let valid = *ends.iter().rfind(|end| **end <= length).unwrap();
         assert_eq!(imported.checkpoint.end_position().0 as usize, valid);
         assert_eq!(imported.cut.is_some(), valid != length);
@@ -318,8 +345,14 @@ fn kafkas_indexes_follow_from_ours() {
                 "{}",
                 path("timeindex")
             );
-            assert_eq!(decode_offset_index(base, &read(&path("index"))).unwrap(), offsets);
-            assert_eq!(decode_time_index(base, &read(&path("timeindex"))).unwrap(), times);
+            assert_eq!(
+                decode_offset_index(base, &read(&path("index"))).unwrap(),
+                offsets
+            );
+            assert_eq!(
+                decode_time_index(base, &read(&path("timeindex"))).unwrap(),
+                times
+            );
         }
     }
 }
@@ -376,7 +409,10 @@ fn the_small_files_come_back_as_kafka_wrote_them() {
         CleanShutdown::decode(&clean).unwrap(),
         CleanShutdown { broker_epoch: 22 }
     );
-    assert_eq!(CleanShutdown { broker_epoch: 22 }.encode().as_bytes(), clean);
+    assert_eq!(
+        CleanShutdown { broker_epoch: 22 }.encode().as_bytes(),
+        clean
+    );
 }
 
 #[test]
@@ -411,13 +447,20 @@ fn any_flipped_bit_of_a_segment_is_seen_and_pinned_to_its_batch() {
     SegmentScanner::new(base, file.len() as u64, 0, 500).feed(&file, |batch, position| {
         batches.push((position.0 as usize, batch.bytes().len()))
     });
-    let loaded = SegmentIndex::Loaded(LoadedIndex::open(Bytes::from(scan(base, &file, 500).encode())).unwrap());
+    let loaded = SegmentIndex::Loaded(
+        LoadedIndex::open(Bytes::from(scan(base, &file, 500).encode())).unwrap(),
+    );
     loaded.verify(0, &file).unwrap();
     for bit in 0..file.len() * 8 {
         let mut damaged = file.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let damage = loaded.verify(0, &damaged).expect_err("a flipped bit is seen");
-        let (begin, size) = *batches.iter().rfind(|(begin, _)| *begin <= bit / 8).unwrap();
+        let damage = loaded
+            .verify(0, &damaged)
+            .expect_err("a flipped bit is seen");
+        let (begin, size) = *batches
+            .iter()
+            .rfind(|(begin, _)| *begin <= bit / 8)
+            .unwrap();
         assert_eq!(damage.position.0 as usize, begin, "bit {bit}: {damage:?}");
         let length_is_intact = !(8..12).contains(&(bit / 8 - begin)) && bit / 8 - begin != 16;
         if length_is_intact {
@@ -463,7 +506,10 @@ fn a_damaged_sidecar_is_refused() {
     for bit in 0..sidecar.len() * 8 {
         let mut damaged = sidecar.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(LoadedIndex::open(Bytes::from(damaged)).is_err(), "bit {bit}");
+        assert!(
+            LoadedIndex::open(Bytes::from(damaged)).is_err(),
+            "bit {bit}"
+        );
     }
     for length in 0..sidecar.len() {
         assert!(

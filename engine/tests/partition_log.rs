@@ -14,7 +14,14 @@ const ID: PartitionId = PartitionId {
 };
 
 fn log(config: LogConfig) -> PartitionLog {
-    PartitionLog::create(ID, "t-1", LeaderEpoch(4), config, ProducerCount::default(), 0)
+    PartitionLog::create(
+        ID,
+        "t-1",
+        LeaderEpoch(4),
+        config,
+        ProducerCount::default(),
+        0,
+    )
 }
 
 fn request(records: usize, timestamp: i64) -> AppendRequest {
@@ -79,7 +86,10 @@ fn a_wrong_leader_epoch_is_refused_on_both_paths() {
         );
         assert_eq!(matches!(append, AppendError::FencedLeaderEpoch { .. }), old);
         assert_eq!(matches!(read, ReadError::FencedLeaderEpoch { .. }), old);
-        assert_eq!(matches!(append, AppendError::UnknownLeaderEpoch { .. }), !old);
+        assert_eq!(
+            matches!(append, AppendError::UnknownLeaderEpoch { .. }),
+            !old
+        );
         assert_eq!(matches!(read, ReadError::UnknownLeaderEpoch { .. }), !old);
     }
     assert_eq!(log.offsets().log_end(), Offset(0));
@@ -91,14 +101,25 @@ fn nothing_is_readable_before_it_is_durable_and_in_order() {
     let mut cache = TailCache::new(1 << 20);
     let plans: Vec<_> = (0..3).map(|_| plan(&mut log, &request(2, 0))).collect();
     for plan in &plans {
-        cache.push(ID, plan.batch.clone(), plan.segment_base, plan.file_position);
+        cache.push(
+            ID,
+            plan.batch.clone(),
+            plan.segment_base,
+            plan.file_position,
+        );
     }
     let visible = |log: &PartitionLog| {
-        log.plan_read(&read_request(0), &cache).unwrap().bytes_available() / plans[0].size as usize
+        log.plan_read(&read_request(0), &cache)
+            .unwrap()
+            .bytes_available()
+            / plans[0].size as usize
     };
     assert!(!log.apply_append(Offset(4)).moved);
     assert!(!log.apply_append(Offset(2)).moved);
-    assert_eq!((visible(&log), log.offsets().high_watermark()), (0, Offset(0)));
+    assert_eq!(
+        (visible(&log), log.offsets().high_watermark()),
+        (0, Offset(0))
+    );
     let applied = log.apply_append(Offset(0));
     assert_eq!(
         (applied.batches, applied.high_watermark, visible(&log)),
@@ -144,7 +165,11 @@ fn failed_plans_give_their_offsets_and_segments_back() {
         plan(&mut log, &request(1, 0));
     }
     assert!(log.segments().as_slice().len() > 2);
-    assert_eq!(log.snapshot(), before, "a checkpoint knows nothing of plans");
+    assert_eq!(
+        log.snapshot(),
+        before,
+        "a checkpoint knows nothing of plans"
+    );
     log.fail_pending();
     assert_eq!(log.snapshot(), before);
     assert_eq!(log.segments().as_slice(), before.segments);
@@ -162,7 +187,10 @@ fn a_reader_stops_before_damage_and_goes_on_behind_it() {
         first: Offset(4),
         last: Offset(5),
     });
-    assert_eq!(log.plan_read(&read_request(0), &cache).unwrap().upper_bound, Offset(4));
+    assert_eq!(
+        log.plan_read(&read_request(0), &cache).unwrap().upper_bound,
+        Offset(4)
+    );
     for offset in [4, 5] {
         let error = log.plan_read(&read_request(offset), &cache).unwrap_err();
         assert_eq!(
@@ -173,11 +201,26 @@ fn a_reader_stops_before_damage_and_goes_on_behind_it() {
             }
         );
     }
-    assert_eq!(log.plan_read(&read_request(6), &cache).unwrap().upper_bound, Offset(10));
+    assert_eq!(
+        log.plan_read(&read_request(6), &cache).unwrap().upper_bound,
+        Offset(10)
+    );
     log.set_end_unproved(true);
-    assert_eq!(log.plan_append(&request(1, 0)).unwrap_err(), AppendError::Quarantined);
-    let restored = PartitionLog::restore(log.snapshot(), LogConfig::default(), ProducerCount::default()).unwrap();
-    assert_eq!(restored.snapshot(), log.snapshot(), "a restart forgets no damage");
+    assert_eq!(
+        log.plan_append(&request(1, 0)).unwrap_err(),
+        AppendError::Quarantined
+    );
+    let restored = PartitionLog::restore(
+        log.snapshot(),
+        LogConfig::default(),
+        ProducerCount::default(),
+    )
+    .unwrap();
+    assert_eq!(
+        restored.snapshot(),
+        log.snapshot(),
+        "a restart forgets no damage"
+    );
 }
 
 #[test]
@@ -196,8 +239,14 @@ fn a_follower_with_another_history_is_told_where_to_cut() {
             &cache,
         )
     };
-    assert_eq!(ask(8, 4).unwrap().diverging, Some((LeaderEpoch(4), Offset(5))));
-    assert_eq!(ask(5, 5).unwrap().diverging, Some((LeaderEpoch(4), Offset(5))));
+    assert_eq!(
+        ask(8, 4).unwrap().diverging,
+        Some((LeaderEpoch(4), Offset(5)))
+    );
+    assert_eq!(
+        ask(5, 5).unwrap().diverging,
+        Some((LeaderEpoch(4), Offset(5)))
+    );
     assert_eq!(ask(5, 4).unwrap().diverging, None);
     assert_eq!(ask(10, 6).unwrap().diverging, None);
     assert!(matches!(ask(5, 9), Err(ReadError::OffsetOutOfRange { .. })));
@@ -238,7 +287,11 @@ fn log_start_takes_whole_segments_and_never_the_active_one() {
     assert_eq!(log.apply_log_start(start).len(), 1);
     assert_eq!(log.segments().as_slice().len(), 1);
     assert_eq!(log.apply_log_start(Offset(2)).len(), 0);
-    assert_eq!(log.offsets().log_start(), Offset(6), "the log start never moves back");
+    assert_eq!(
+        log.offsets().log_start(),
+        Offset(6),
+        "the log start never moves back"
+    );
     assert_eq!(log.plan_delete_records(Offset(2)), Ok(Offset(6)));
 }
 
@@ -249,7 +302,9 @@ fn replay_rebuilds_what_was_there_and_refuses_what_does_not_fit() {
         ..LogConfig::default()
     });
     let empty = log.snapshot();
-    let plans: Vec<_> = (0..6).map(|number| append(&mut log, 1, 10 * number)).collect();
+    let plans: Vec<_> = (0..6)
+        .map(|number| append(&mut log, 1, 10 * number))
+        .collect();
     let mut again = PartitionLog::restore(empty, *log.config(), ProducerCount::default()).unwrap();
     for plan in &plans {
         let batch = ReplayedBatch {
@@ -281,6 +336,10 @@ fn replay_rebuilds_what_was_there_and_refuses_what_does_not_fit() {
 /// A thousand idle partitions must not show in the node's memory (DESIGN §6: goal 8 KiB each, everything counted).
 #[test]
 fn an_idle_partition_is_small() {
-    assert!(size_of::<PartitionLog>() <= 512, "{} bytes", size_of::<PartitionLog>());
+    assert!(
+        size_of::<PartitionLog>() <= 512,
+        "{} bytes",
+        size_of::<PartitionLog>()
+    );
     assert_eq!(log(LogConfig::default()).segments().as_slice().len(), 1);
 }

@@ -147,19 +147,27 @@ impl Model {
     }
     /// Batches of the producer's newest epoch, and that epoch.
     fn current(&self, producer: i64) -> Option<(i16, Vec<&ModelBatch>)> {
-        let epoch = self.batches.iter().rfind(|batch| batch.producer == producer)?.epoch;
+        let epoch = self
+            .batches
+            .iter()
+            .rfind(|batch| batch.producer == producer)?
+            .epoch;
         Some((
             epoch,
             self.batches
                 .iter()
-                .filter(|batch| batch.producer == producer && batch.epoch == epoch && batch.marker.is_none())
+                .filter(|batch| {
+                    batch.producer == producer && batch.epoch == epoch && batch.marker.is_none()
+                })
                 .collect(),
         ))
     }
     fn in_transaction(&self, producer: i64) -> bool {
         self.batches
             .iter()
-            .rfind(|batch| batch.producer == producer && (batch.marker.is_some() || batch.transactional))
+            .rfind(|batch| {
+                batch.producer == producer && (batch.marker.is_some() || batch.transactional)
+            })
             .is_some_and(|batch| batch.marker.is_none())
     }
     fn next_sequence(&self, producer: i64) -> i64 {
@@ -203,7 +211,14 @@ fn request(batch: Vec<u8>, origin: AppendOrigin) -> AppendRequest {
     }
 }
 
-fn data_batch(producer: i64, epoch: i16, sequence: i32, records: i32, transactional: bool, timestamp: i64) -> Vec<u8> {
+fn data_batch(
+    producer: i64,
+    epoch: i16,
+    sequence: i32,
+    records: i32,
+    transactional: bool,
+    timestamp: i64,
+) -> Vec<u8> {
     let mut builder = BatchBuilder::new().transactional(transactional);
     if producer >= 0 {
         builder.set_producer(producer, epoch, sequence);
@@ -219,7 +234,12 @@ fn marker_batch(producer: i64, epoch: i16, commit: bool) -> Vec<u8> {
         .transactional(true)
         .control(true)
         .producer(producer, epoch, -1);
-    builder.append(Some(&[0, 0, 0, u8::from(commit)]), Some(&[0, 0, 0, 0, 0, 1]), &[], 77);
+    builder.append(
+        Some(&[0, 0, 0, u8::from(commit)]),
+        Some(&[0, 0, 0, 0, 0, 1]),
+        &[],
+        77,
+    );
     builder.build(0, -1)
 }
 
@@ -237,13 +257,18 @@ impl World {
 
     fn append(&mut self, request: &AppendRequest) -> Result<(), AppendError> {
         let header = request.header;
-        let marker = header.is_control().then(|| request.batch[HEADER_BYTES + 8] == 1);
+        let marker = header
+            .is_control()
+            .then(|| request.batch[HEADER_BYTES + 8] == 1);
         let place = self.log.place(request);
         match self.log.plan_append(request)? {
             PlanOutcome::Append(plan) => {
                 let base = self.model.end();
                 assert_eq!(plan.base_offset.0, base, "offsets are given without gaps");
-                assert_eq!(plan.last_offset.0, base + i64::from(header.last_offset_delta));
+                assert_eq!(
+                    plan.last_offset.0,
+                    base + i64::from(header.last_offset_delta)
+                );
                 assert_eq!(
                     (place.segment_base, place.file_position, place.roll),
                     (plan.segment_base, plan.file_position, plan.roll)
@@ -259,7 +284,10 @@ impl World {
                     "the producer's bytes are kept"
                 );
                 let stamped = BatchHeader::parse(&bytes).unwrap();
-                assert_eq!((stamped.base_offset, stamped.partition_leader_epoch), (base, EPOCH.0));
+                assert_eq!(
+                    (stamped.base_offset, stamped.partition_leader_epoch),
+                    (base, EPOCH.0)
+                );
                 assert_eq!(stamped.crc, header.crc);
                 self.model.batches.push(ModelBatch {
                     base,
@@ -276,7 +304,8 @@ impl World {
                     position: plan.file_position.0,
                     finished: false,
                 });
-                self.cache.push(ID, plan.batch, plan.segment_base, plan.file_position);
+                self.cache
+                    .push(ID, plan.batch, plan.segment_base, plan.file_position);
             }
             PlanOutcome::Duplicate {
                 appended,
@@ -290,8 +319,16 @@ impl World {
                     .find(|batch| batch.base == appended.base_offset.0)
                     .expect("a duplicate has an original");
                 assert_eq!(
-                    (original.producer, original.first_sequence, original.last_sequence),
-                    (header.producer_id, header.base_sequence, header.last_sequence())
+                    (
+                        original.producer,
+                        original.first_sequence,
+                        original.last_sequence
+                    ),
+                    (
+                        header.producer_id,
+                        header.base_sequence,
+                        header.last_sequence()
+                    )
                 );
                 assert_eq!(
                     (original.last, original.max_timestamp),
@@ -319,9 +356,11 @@ impl World {
             return "append";
         };
         let same = |batch: &&&ModelBatch| {
-            batch.first_sequence == header.base_sequence && batch.last_sequence == header.last_sequence()
+            batch.first_sequence == header.base_sequence
+                && batch.last_sequence == header.last_sequence()
         };
-        if header.producer_epoch == epoch && batches.iter().rev().take(5).any(|batch| same(&batch)) {
+        if header.producer_epoch == epoch && batches.iter().rev().take(5).any(|batch| same(&batch))
+        {
             return "duplicate";
         }
         if header.producer_epoch < epoch {
@@ -366,15 +405,24 @@ impl World {
         let before = (self.model.high_watermark(), self.model.last_stable());
         let visible_before = self.model.durable().count();
         self.model.batches[index].finished = true;
-        let applied = self.log.apply_append(Offset(self.model.batches[index].base));
+        let applied = self
+            .log
+            .apply_append(Offset(self.model.batches[index].base));
         let after = (self.model.high_watermark(), self.model.last_stable());
         assert_eq!((applied.high_watermark.0, applied.last_stable.0), after);
         assert_eq!(applied.moved, before != after);
-        assert_eq!(applied.batches, self.model.durable().count() - visible_before);
+        assert_eq!(
+            applied.batches,
+            self.model.durable().count() - visible_before
+        );
         let newly: Vec<ModelBatch> = self.model.durable().skip(visible_before).cloned().collect();
         for batch in newly {
-            self.unwritten
-                .push_back((batch.segment, batch.position, batch.bytes.clone(), batch.last));
+            self.unwritten.push_back((
+                batch.segment,
+                batch.position,
+                batch.bytes.clone(),
+                batch.last,
+            ));
             if batch.marker == Some(false) {
                 let first = self
                     .model
@@ -404,7 +452,11 @@ impl World {
                 return;
             };
             let file = self.files.entry(segment).or_default();
-            assert_eq!(file.len(), position as usize, "batches lie one behind the other");
+            assert_eq!(
+                file.len(),
+                position as usize,
+                "batches lie one behind the other"
+            );
             file.extend(bytes);
             self.cache.unpin(ID, Offset(last));
         }
@@ -413,7 +465,9 @@ impl World {
     fn fail(&mut self) {
         self.log.fail_pending();
         let high_watermark = self.model.high_watermark();
-        self.model.batches.retain(|batch| batch.base < high_watermark);
+        self.model
+            .batches
+            .retain(|batch| batch.base < high_watermark);
         self.cache.truncate(ID, Offset(high_watermark));
     }
 
@@ -458,13 +512,21 @@ impl World {
         let expected_aborted: Vec<_> = self
             .aborted
             .iter()
-            .filter(|(_, first, last)| committed && offset < upper && *last >= offset && *first < upper)
+            .filter(|(_, first, last)| {
+                committed && offset < upper && *last >= offset && *first < upper
+            })
             .copied()
             .collect();
         let got_aborted: Vec<_> = plan
             .aborted
             .iter()
-            .map(|entry| (entry.producer_id.0, entry.first_offset.0, entry.last_offset.0))
+            .map(|entry| {
+                (
+                    entry.producer_id.0,
+                    entry.first_offset.0,
+                    entry.last_offset.0,
+                )
+            })
             .collect();
         assert_eq!(got_aborted, expected_aborted);
 
@@ -557,8 +619,12 @@ impl World {
             );
         }
         self.cache.remove(ID);
-        assert_eq!((self.cache.bytes_pinned(), self.cache.bytes_unpinned()), (0, 0));
-        self.log = PartitionLog::restore(checkpoint.clone(), config(), ProducerCount::default()).unwrap();
+        assert_eq!(
+            (self.cache.bytes_pinned(), self.cache.bytes_unpinned()),
+            (0, 0)
+        );
+        self.log =
+            PartitionLog::restore(checkpoint.clone(), config(), ProducerCount::default()).unwrap();
         assert_eq!(self.log.snapshot(), checkpoint);
     }
 
@@ -606,8 +672,8 @@ impl World {
                 transactional,
                 timestamp,
             } => {
-                let epoch =
-                    self.model.current(producer).map_or(0, |(epoch, _)| epoch) + i16::from(epoch_bump && producer >= 0);
+                let epoch = self.model.current(producer).map_or(0, |(epoch, _)| epoch)
+                    + i16::from(epoch_bump && producer >= 0);
                 let next = if epoch_bump {
                     0
                 } else {
@@ -637,7 +703,10 @@ impl World {
             }
             Op::Marker { producer, commit } => {
                 let epoch = self.model.current(producer).map_or(0, |(epoch, _)| epoch);
-                let request = request(marker_batch(producer, epoch, commit), AppendOrigin::Coordinator);
+                let request = request(
+                    marker_batch(producer, epoch, commit),
+                    AppendOrigin::Coordinator,
+                );
                 self.append(&request).unwrap();
             }
             Op::Finish { which } => self.finish(which),

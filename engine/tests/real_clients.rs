@@ -10,7 +10,11 @@ use rdkafka::{Offset, TopicPartitionList};
 #[track_caller]
 fn assert_same(received: &[(i64, String)], sent: &[String]) {
     for (place, sent) in sent.iter().enumerate() {
-        assert_eq!(received.get(place), Some(&(place as i64, sent.clone())), "record {place}");
+        assert_eq!(
+            received.get(place),
+            Some(&(place as i64, sent.clone())),
+            "record {place}"
+        );
     }
     assert_eq!(received.len(), sent.len());
 }
@@ -22,8 +26,20 @@ fn what_is_produced_with_any_codec_and_acks_is_consumed_in_order() {
         for acks in ["0", "1", "all"] {
             let topic = format!("codec-{codec}-{acks}");
             let sent = values(&topic, 100);
-            produce(&node, &topic, &[("compression.type", codec), ("acks", acks), ("linger.ms", "5")], &sent);
-            assert_same(&consume(&node, &topic, Offset::Beginning, sent.len()), &sent);
+            produce(
+                &node,
+                &topic,
+                &[
+                    ("compression.type", codec),
+                    ("acks", acks),
+                    ("linger.ms", "5"),
+                ],
+                &sent,
+            );
+            assert_same(
+                &consume(&node, &topic, Offset::Beginning, sent.len()),
+                &sent,
+            );
         }
     }
 }
@@ -48,10 +64,17 @@ fn acknowledged_records_and_their_offsets_survive_restarts() {
 fn an_idempotent_producer_loses_and_doubles_nothing() {
     let node = TestNode::start(&[]);
     let sent = values("once", 5_000);
-    let settings = [("enable.idempotence", "true"), ("linger.ms", "0"), ("batch.num.messages", "7")];
+    let settings = [
+        ("enable.idempotence", "true"),
+        ("linger.ms", "0"),
+        ("batch.num.messages", "7"),
+    ];
     let offsets = produce(&node, "idempotent", &settings, &sent);
     assert_eq!(offsets, (0..5_000).collect::<Vec<i64>>());
-    assert_same(&consume(&node, "idempotent", Offset::Beginning, sent.len()), &sent);
+    assert_same(
+        &consume(&node, "idempotent", Offset::Beginning, sent.len()),
+        &sent,
+    );
 }
 
 #[test]
@@ -62,7 +85,10 @@ fn a_waiting_consumer_gets_what_is_produced_later() {
         let reader = scope.spawn(|| consume(&node, "tail", Offset::Offset(3), 2));
         produce(&node, "tail", &[], &values("after", 2));
         let received = reader.join().expect("no panic");
-        assert_eq!(received, [(3, "after-0-".to_owned()), (4, "after-1-x".to_owned())]);
+        assert_eq!(
+            received,
+            [(3, "after-0-".to_owned()), (4, "after-1-x".to_owned())]
+        );
     });
 }
 
@@ -70,16 +96,29 @@ fn a_waiting_consumer_gets_what_is_produced_later() {
 fn offsets_are_found_by_time_and_by_name() {
     let node = TestNode::start(&[]);
     produce(&node, "times", &[], &values("v", 10));
-    let consumer: BaseConsumer = node.client(&[("group.id", "unused")]).create().expect("a consumer");
-    let found = consumer.fetch_watermarks("times", 0, PATIENCE).expect("watermarks");
+    let consumer: BaseConsumer = node
+        .client(&[("group.id", "unused")])
+        .create()
+        .expect("a consumer");
+    let found = consumer
+        .fetch_watermarks("times", 0, PATIENCE)
+        .expect("watermarks");
     assert_eq!(found, (0, 10));
     let mut query = TopicPartitionList::new();
-    query.add_partition_offset("times", 0, Offset::Offset(0)).expect("a good time");
-    let found = consumer.offsets_for_times(query, PATIENCE).expect("an answer");
+    query
+        .add_partition_offset("times", 0, Offset::Offset(0))
+        .expect("a good time");
+    let found = consumer
+        .offsets_for_times(query, PATIENCE)
+        .expect("an answer");
     assert_eq!(found.elements()[0].offset(), Offset::Offset(0));
     let mut query = TopicPartitionList::new();
-    query.add_partition_offset("times", 0, Offset::Offset(i64::MAX - 1)).expect("a good time");
-    let found = consumer.offsets_for_times(query, PATIENCE).expect("an answer");
+    query
+        .add_partition_offset("times", 0, Offset::Offset(i64::MAX - 1))
+        .expect("a good time");
+    let found = consumer
+        .offsets_for_times(query, PATIENCE)
+        .expect("an answer");
     assert_eq!(found.elements()[0].offset(), Offset::End);
 }
 
@@ -97,7 +136,10 @@ fn metrics_count_what_happened() {
     };
     let text = ask("/metrics");
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-    assert!(text.contains("\nkafka_server_brokertopicmetrics_messagesin_total 10\n"), "{text}");
+    assert!(
+        text.contains("\nkafka_server_brokertopicmetrics_messagesin_total 10\n"),
+        "{text}"
+    );
     assert!(text.contains("\ntidelog_storage_ready 1\n"), "{text}");
     assert!(ask("/health/ready").starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(ask("/nothing").starts_with("HTTP/1.1 404 Not Found\r\n"));
@@ -105,7 +147,9 @@ fn metrics_count_what_happened() {
 
 fn watermarks(node: &TestNode, topic: &str) -> (i64, i64) {
     let consumer: BaseConsumer = node.client(&[]).create().expect("a consumer");
-    consumer.fetch_watermarks(topic, 0, PATIENCE).expect("watermarks")
+    consumer
+        .fetch_watermarks(topic, 0, PATIENCE)
+        .expect("watermarks")
 }
 
 #[test]
@@ -116,8 +160,15 @@ fn retention_takes_old_segments_while_clients_go_on() {
         ("log.retention.check.interval.ms", "100"),
         ("log.segment.delete.delay.ms", "0"),
     ]);
-    let sent: Vec<String> = (0..600).map(|number| format!("{number:05}").repeat(2_000)).collect();
-    produce(&node, "kept-short", &[("acks", "all"), ("linger.ms", "5")], &sent);
+    let sent: Vec<String> = (0..600)
+        .map(|number| format!("{number:05}").repeat(2_000))
+        .collect();
+    produce(
+        &node,
+        "kept-short",
+        &[("acks", "all"), ("linger.ms", "5")],
+        &sent,
+    );
     let settled = |node: &TestNode| {
         let (low, high) = watermarks(node, "kept-short");
         assert_eq!(high, 600);
@@ -133,13 +184,23 @@ fn retention_takes_old_segments_while_clients_go_on() {
     for _ in 0..2 {
         let received = consume(&node, "kept-short", Offset::Offset(low), 600 - low as usize);
         assert_eq!(received.len(), 600 - low as usize);
-        assert!(received.iter().all(|(offset, value)| *value == sent[*offset as usize]));
+        assert!(
+            received
+                .iter()
+                .all(|(offset, value)| *value == sent[*offset as usize])
+        );
         node.restart();
         assert_eq!(watermarks(&node, "kept-short"), (low, 600));
     }
     let mut logs: Vec<String> = std::fs::read_dir(node.path().join("kept-short-0"))
         .expect("its directory")
-        .map(|entry| entry.expect("a name").file_name().into_string().expect("text"))
+        .map(|entry| {
+            entry
+                .expect("a name")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
         .filter(|name| name.contains(".log"))
         .collect();
     logs.sort();
@@ -148,15 +209,37 @@ fn retention_takes_old_segments_while_clients_go_on() {
 
 #[test]
 fn the_brokers_own_time_and_codec_reach_the_consumer() {
-    let node = TestNode::start(&[("log.message.timestamp.type", "LogAppendTime"), ("compression.type", "gzip")]);
+    let node = TestNode::start(&[
+        ("log.message.timestamp.type", "LogAppendTime"),
+        ("compression.type", "gzip"),
+    ]);
     let sent = values("v", 50);
-    produce(&node, "stamped", &[("compression.type", "snappy"), ("linger.ms", "5")], &sent);
-    assert_same(&consume(&node, "stamped", Offset::Beginning, sent.len()), &sent);
-    let consumer: BaseConsumer = node.client(&[("group.id", "unused"), ("enable.auto.commit", "false")]).create().expect("a consumer");
+    produce(
+        &node,
+        "stamped",
+        &[("compression.type", "snappy"), ("linger.ms", "5")],
+        &sent,
+    );
+    assert_same(
+        &consume(&node, "stamped", Offset::Beginning, sent.len()),
+        &sent,
+    );
+    let consumer: BaseConsumer = node
+        .client(&[("group.id", "unused"), ("enable.auto.commit", "false")])
+        .create()
+        .expect("a consumer");
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset("stamped", 0, Offset::Beginning).expect("a good offset");
+    partitions
+        .add_partition_offset("stamped", 0, Offset::Beginning)
+        .expect("a good offset");
     consumer.assign(&partitions).expect("assigned");
-    let message = consumer.poll(PATIENCE).expect("a record in time").expect("a good record");
+    let message = consumer
+        .poll(PATIENCE)
+        .expect("a record in time")
+        .expect("a good record");
     let timestamp = rdkafka::Message::timestamp(&message);
-    assert!(matches!(timestamp, rdkafka::Timestamp::LogAppendTime(time) if time > 1_700_000_000_000), "{timestamp:?}");
+    assert!(
+        matches!(timestamp, rdkafka::Timestamp::LogAppendTime(time) if time > 1_700_000_000_000),
+        "{timestamp:?}"
+    );
 }

@@ -12,7 +12,9 @@ use net::client::Client;
 use net::messages::ApiKey;
 use net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use net::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use net::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
 use net::platform::Runtime;
 use net::platform::sim::Simulation;
 use net::records::{BatchBuilder, Decompressor, split_batches};
@@ -30,7 +32,11 @@ fn address() -> SocketAddr {
 }
 
 async fn start(runtime: &Runtime, disk: &SimDisk) -> Node {
-    let pairs = [("num.partitions", "4"), ("journal.file.bytes", "1048576"), ("cache.bytes", "65536")];
+    let pairs = [
+        ("num.partitions", "4"),
+        ("journal.file.bytes", "1048576"),
+        ("cache.bytes", "65536"),
+    ];
     let config = BrokerConfig::from_pairs(&pairs).expect("a good configuration");
     let listener = ListenerSettings {
         name: "PLAINTEXT".into(),
@@ -39,15 +45,26 @@ async fn start(runtime: &Runtime, disk: &SimDisk) -> Node {
         advertised_port: 9092,
     };
     let settings = NodeSettings::new(config, 2, vec![listener]);
-    Node::start(runtime, &disk.disk(runtime), Executors::Here, settings).await.expect("the node starts")
+    Node::start(runtime, &disk.disk(runtime), Executors::Here, settings)
+        .await
+        .expect("the node starts")
 }
 
 /// Makes the topic if it is not there and says how many partitions it has.
 async fn partitions(client: &Client) -> usize {
-    let topics = vec![MetadataRequestTopic { name: Some(TOPIC), ..Default::default() }];
-    let request =
-        MetadataRequest { topics: Some(topics), allow_auto_topic_creation: true, ..Default::default() };
-    let body = client.call(ApiKey::Metadata, 8, |writer| request.encode(writer, 8)).await.expect("metadata");
+    let topics = vec![MetadataRequestTopic {
+        name: Some(TOPIC),
+        ..Default::default()
+    }];
+    let request = MetadataRequest {
+        topics: Some(topics),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let body = client
+        .call(ApiKey::Metadata, 8, |writer| request.encode(writer, 8))
+        .await
+        .expect("metadata");
     let response = MetadataResponse::decode(&mut Reader::new(&body), 8).expect("a good answer");
     response.topics[0].partitions.len()
 }
@@ -57,11 +74,26 @@ async fn produce(client: &Client, partition: i32, value: &[u8]) -> Option<i64> {
     let mut builder = BatchBuilder::new();
     builder.append(Some(b"k"), Some(value), &[], 1_700_000_000_000);
     let records = Records::Chain(vec![builder.build(0, -1).into()]);
-    let data = PartitionProduceData { index: partition, records: Some(records), ..Default::default() };
-    let topic = TopicProduceData { name: TOPIC, partition_data: vec![data], ..Default::default() };
-    let request =
-        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
-    let body = client.call(ApiKey::Produce, 9, |writer| request.encode(writer, 9)).await.ok()?;
+    let data = PartitionProduceData {
+        index: partition,
+        records: Some(records),
+        ..Default::default()
+    };
+    let topic = TopicProduceData {
+        name: TOPIC,
+        partition_data: vec![data],
+        ..Default::default()
+    };
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![topic],
+        ..Default::default()
+    };
+    let body = client
+        .call(ApiKey::Produce, 9, |writer| request.encode(writer, 9))
+        .await
+        .ok()?;
     let response = ProduceResponse::decode(&mut Reader::new(&body), 9).expect("a good answer");
     let part = &response.responses[0].partition_responses[0];
     (part.error_code == 0).then_some(part.base_offset)
@@ -79,7 +111,11 @@ async fn consume(client: &Client, partition: i32) -> Vec<(i64, Vec<u8>)> {
             partition_max_bytes: 4_000,
             ..Default::default()
         };
-        let topic = FetchTopic { topic: TOPIC, partitions: vec![wanted], ..Default::default() };
+        let topic = FetchTopic {
+            topic: TOPIC,
+            partitions: vec![wanted],
+            ..Default::default()
+        };
         let request = FetchRequest {
             replica_id: -1,
             max_wait_ms: 50,
@@ -89,11 +125,16 @@ async fn consume(client: &Client, partition: i32) -> Vec<(i64, Vec<u8>)> {
             topics: vec![topic],
             ..Default::default()
         };
-        let body = client.call(ApiKey::Fetch, 11, |writer| request.encode(writer, 11)).await.expect("an answer");
+        let body = client
+            .call(ApiKey::Fetch, 11, |writer| request.encode(writer, 11))
+            .await
+            .expect("an answer");
         let response = FetchResponse::decode(&mut Reader::new(&body), 11).expect("a good answer");
         let part = &response.responses[0].partitions[0];
         assert_eq!(part.error_code, 0);
-        let Some(Records::Borrowed(bytes)) = &part.records else { panic!("records are never null") };
+        let Some(Records::Borrowed(bytes)) = &part.records else {
+            panic!("records are never null")
+        };
         for batch in split_batches(bytes) {
             let batch = batch.expect("whole batches only");
             assert!(batch.crc_is_valid());
@@ -117,7 +158,9 @@ async fn load(runtime: Runtime, round: u64, count: usize, acknowledged: Acknowle
     for partition in 0..PARTITIONS {
         let (runtime, acknowledged) = (runtime.clone(), acknowledged.clone());
         clients.push(Box::pin(async move {
-            let client = Client::connect(&runtime, address(), "load").await.expect("connects");
+            let client = Client::connect(&runtime, address(), "load")
+                .await
+                .expect("connects");
             for number in 0..count {
                 let value = format!("{round}-{partition}-{number}").into_bytes();
                 match produce(&client, partition, &value).await {
@@ -131,7 +174,11 @@ async fn load(runtime: Runtime, round: u64, count: usize, acknowledged: Acknowle
     std::future::poll_fn(|context| {
         clients.retain_mut(|client| client.as_mut().poll(context).is_pending());
         open = clients.len();
-        if open == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if open == 0 {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
 }
@@ -157,19 +204,28 @@ fn what_was_acknowledged_survives_power_cuts_and_clean_stops() {
                 while node.borrow().is_none() {
                     client_runtime.sleep(Duration::from_millis(10)).await;
                 }
-                let reader = Client::connect(&client_runtime, address(), "reader").await.expect("connects");
+                let reader = Client::connect(&client_runtime, address(), "reader")
+                    .await
+                    .expect("connects");
                 assert_eq!(partitions(&reader).await, PARTITIONS as usize);
                 for partition in 0..PARTITIONS {
                     let found = consume(&reader, partition).await;
-                    for (_, offset, value) in expected.iter().filter(|(kept, ..)| *kept == partition) {
-                        let at_offset = found.iter().find(|(at, _)| at == offset).map(|(_, value)| value);
+                    for (_, offset, value) in
+                        expected.iter().filter(|(kept, ..)| *kept == partition)
+                    {
+                        let at_offset = found
+                            .iter()
+                            .find(|(at, _)| at == offset)
+                            .map(|(_, value)| value);
                         assert_eq!(at_offset, Some(value), "seed {} round {round}", seed);
                     }
                 }
                 let fresh = Acknowledged::default();
                 if cut {
                     let loading = load(client_runtime.clone(), round, 1_000_000, fresh.clone());
-                    let _ = client_runtime.timeout(Duration::from_millis(200), loading).await;
+                    let _ = client_runtime
+                        .timeout(Duration::from_millis(200), loading)
+                        .await;
                 } else {
                     load(client_runtime.clone(), round, 30, fresh.clone()).await;
                     let node = node.take().expect("it runs");
@@ -185,6 +241,10 @@ fn what_was_acknowledged_survives_power_cuts_and_clean_stops() {
                 disk.cut_power(CutMode::Random(0.5));
             }
         }
-        assert!(acknowledged.len() > 200, "seed {seed}: only {} acknowledged", acknowledged.len());
+        assert!(
+            acknowledged.len() > 200,
+            "seed {seed}: only {} acknowledged",
+            acknowledged.len()
+        );
     }
 }

@@ -86,7 +86,11 @@ impl Client {
     ///
     /// # Errors
     /// The connection cannot be made.
-    pub async fn connect(runtime: &Runtime, address: SocketAddr, client_id: &str) -> Result<Client, ClientError> {
+    pub async fn connect(
+        runtime: &Runtime,
+        address: SocketAddr,
+        client_id: &str,
+    ) -> Result<Client, ClientError> {
         let (read_half, write_half) = runtime.connect(address).await?.split();
         let waiting = Rc::new(Waiting::default());
         let receiving = waiting.clone();
@@ -94,7 +98,9 @@ impl Client {
             let mut reader = FrameReader::new(read_half, ANSWER_BYTES_MAX);
             let budget = ReceiveBudget::new(usize::MAX);
             while let Ok(Some(frame)) = reader.next(&budget).await {
-                let Ok(correlation_id) = Reader::new(&frame.bytes).get_i32() else { break };
+                let Ok(correlation_id) = Reader::new(&frame.bytes).get_i32() else {
+                    break;
+                };
                 let sender = receiving.answers.borrow_mut().remove(&correlation_id);
                 if let Some(sender) = sender {
                     // Whoever asked may have lost interest.
@@ -127,9 +133,16 @@ impl Client {
         if self.waiting.closed.get() {
             return Err(ClientError::Closed);
         }
-        self.waiting.answers.borrow_mut().insert(correlation_id, sender);
+        self.waiting
+            .answers
+            .borrow_mut()
+            .insert(correlation_id, sender);
         self.write(&chain).await?;
-        Ok(PendingAnswer { key, version, receiver })
+        Ok(PendingAnswer {
+            key,
+            version,
+            receiver,
+        })
     }
 
     /// Sends a request and waits for the body of its answer.

@@ -70,7 +70,11 @@ impl ReceiveBudget {
     }
     /// A permit that holds nothing yet.
     pub fn permit(&self) -> ReceivePermit {
-        ReceivePermit { budget: self.inner.clone(), bytes: 0, overflow: false }
+        ReceivePermit {
+            budget: self.inner.clone(),
+            bytes: 0,
+            overflow: false,
+        }
     }
 }
 
@@ -178,23 +182,36 @@ impl FrameReader {
                 self.grow(self.chunk_bytes);
             }
             if !self.fill().await? {
-                return if self.filled == 0 { Ok(None) } else { Err(FrameError::Truncated) };
+                return if self.filled == 0 {
+                    Ok(None)
+                } else {
+                    Err(FrameError::Truncated)
+                };
             }
         }
-        let announced = i32::from_be_bytes(self.buffer[..LENGTH_BYTES].try_into().expect("four bytes"));
-        let length = usize::try_from(announced).ok().filter(|length| *length <= self.frame_bytes_max);
+        let announced =
+            i32::from_be_bytes(self.buffer[..LENGTH_BYTES].try_into().expect("four bytes"));
+        let length = usize::try_from(announced)
+            .ok()
+            .filter(|length| *length <= self.frame_bytes_max);
         let length = length.ok_or(FrameError::Length(announced, self.frame_bytes_max))?;
         let total = LENGTH_BYTES + length;
         let mut permit = budget.permit();
         while self.filled < total {
-            if self.buffer.len() == self.filled || (self.buffer.len() < total && total <= CHUNK_BYTES_MAX) {
+            if self.buffer.len() == self.filled
+                || (self.buffer.len() < total && total <= CHUNK_BYTES_MAX)
+            {
                 let earned = match self.filled {
                     filled if filled < CHUNK_BYTES_MAX => CHUNK_BYTES_MAX,
                     filled => filled.saturating_mul(TRUST_TIMES),
                 };
                 let trusted = total.min(earned);
                 permit.grow_to(trusted).await;
-                self.grow(if total < CHUNK_BYTES_MAX { trusted.max(self.chunk_bytes) } else { trusted });
+                self.grow(if total < CHUNK_BYTES_MAX {
+                    trusted.max(self.chunk_bytes)
+                } else {
+                    trusted
+                });
             }
             // Waiting for the budget is our own doing; only waiting for the peer counts against it.
             self.progress.within_frame.set(true);
@@ -223,7 +240,9 @@ impl FrameReader {
         let room = self.buffer.len() - self.filled;
         let count = self.half.read(&mut self.buffer[self.filled..]).await?;
         self.filled += count;
-        self.progress.bytes.set(self.progress.bytes.get() + count as u64);
+        self.progress
+            .bytes
+            .set(self.progress.bytes.get() + count as u64);
         if count == room {
             self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
         } else if count < self.chunk_bytes / 4 {
@@ -234,7 +253,11 @@ impl FrameReader {
 }
 
 /// Writes the slices in pieces of about [`WRITE_PIECE_BYTES`]; `progress` is called after each.
-pub async fn write_chain(half: &mut WriteHalf, chain: &[Bytes], mut progress: impl FnMut()) -> io::Result<()> {
+pub async fn write_chain(
+    half: &mut WriteHalf,
+    chain: &[Bytes],
+    mut progress: impl FnMut(),
+) -> io::Result<()> {
     let mut piece: Vec<Bytes> = Vec::with_capacity(chain.len().min(64));
     let mut piece_bytes = 0;
     for slice in chain {

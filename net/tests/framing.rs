@@ -29,7 +29,9 @@ fn run<T: 'static, R: Future<Output = T> + 'static, S: Future<Output = ()> + 'st
             let stream = client_runtime.connect(address()).await.expect("connects");
             sender(client_runtime, stream).await;
         });
-        let stream = broker_runtime.attach(listener.accept().await.expect("accepts")).expect("attaches");
+        let stream = broker_runtime
+            .attach(listener.accept().await.expect("accepts"))
+            .expect("attaches");
         receiver(broker_runtime, stream).await
     })
 }
@@ -66,7 +68,10 @@ fn frames_come_whole_and_in_order_whatever_the_chunks() {
                 write.shutdown();
             },
         );
-        let expected: Vec<Bytes> = lengths.iter().map(|length| frame(*length).slice(4..)).collect();
+        let expected: Vec<Bytes> = lengths
+            .iter()
+            .map(|length| frame(*length).slice(4..))
+            .collect();
         assert_eq!(received, expected, "seed {seed}");
     }
 }
@@ -78,7 +83,10 @@ fn a_length_outside_the_limits_or_a_cut_frame_is_an_error() {
             1,
             |_, stream| async move {
                 let (read, _write) = stream.split();
-                FrameReader::new(read, LIMIT).next(&ReceiveBudget::new(1 << 20)).await.map(|frame| frame.is_some())
+                FrameReader::new(read, LIMIT)
+                    .next(&ReceiveBudget::new(1 << 20))
+                    .await
+                    .map(|frame| frame.is_some())
             },
             |_, stream| async move {
                 let (_read, mut write) = stream.split();
@@ -87,10 +95,19 @@ fn a_length_outside_the_limits_or_a_cut_frame_is_an_error() {
             },
         )
     };
-    assert!(matches!(outcome(vec![0xff, 0xff, 0xff, 0xff]), Err(FrameError::Length(-1, LIMIT))));
-    assert!(matches!(outcome((LIMIT as u32 + 1).to_be_bytes().to_vec()), Err(FrameError::Length(..))));
+    assert!(matches!(
+        outcome(vec![0xff, 0xff, 0xff, 0xff]),
+        Err(FrameError::Length(-1, LIMIT))
+    ));
+    assert!(matches!(
+        outcome((LIMIT as u32 + 1).to_be_bytes().to_vec()),
+        Err(FrameError::Length(..))
+    ));
     assert!(matches!(outcome(vec![0, 0]), Err(FrameError::Truncated)));
-    assert!(matches!(outcome(vec![0, 0, 0, 9, 1]), Err(FrameError::Truncated)));
+    assert!(matches!(
+        outcome(vec![0, 0, 0, 9, 1]),
+        Err(FrameError::Truncated)
+    ));
     assert!(matches!(outcome(Vec::new()), Ok(false)));
 }
 
@@ -115,7 +132,10 @@ fn an_announced_length_costs_no_memory_until_its_bytes_arrive() {
         },
         |runtime, stream| async move {
             let (_read, mut write) = stream.split();
-            write.write_all(&[Bytes::from_static(&[0x20, 0, 0, 0, 1, 2, 3])]).await.expect("sent");
+            write
+                .write_all(&[Bytes::from_static(&[0x20, 0, 0, 0, 1, 2, 3])])
+                .await
+                .expect("sent");
             runtime.sleep(Duration::from_secs(60)).await;
         },
     );
@@ -133,7 +153,10 @@ fn a_spent_budget_lets_one_request_through_after_the_other() {
         second.grow_to(50).await;
         second.grow_to(60).await;
         let mut third = budget.permit();
-        assert!(poll_once(third.grow_to(5)).await.is_none(), "somebody exceeds the budget already");
+        assert!(
+            poll_once(third.grow_to(5)).await.is_none(),
+            "somebody exceeds the budget already"
+        );
         drop(second);
         third.grow_to(5).await;
         assert_eq!(budget.used(), 13);

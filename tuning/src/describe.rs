@@ -230,7 +230,10 @@ mod tests {
         };
         let described = entry(setting, secret, false, vec![synonym]);
         assert!(described.sensitive);
-        assert_eq!((described.value, &described.synonyms[0].value), (None, &None));
+        assert_eq!(
+            (described.value, &described.synonyms[0].value),
+            (None, &None)
+        );
         assert_eq!(described.source, ConfigSource::StaticBroker);
     }
 }

@@ -171,7 +171,11 @@ fn the_server_properties_of_a_real_kafka_start_a_node_and_what_has_no_effect_is_
 /// Settings, values that must be refused, and a part of the message.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("metrics.listener", "9644", "not of the form host:port"),
-    ("metrics.listener", "localhost:http", "not of the form host:port"),
+    (
+        "metrics.listener",
+        "localhost:http",
+        "not of the form host:port",
+    ),
     (
         "remote.log.storage.system.enable",
         "true",

@@ -38,10 +38,15 @@ pub(super) fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
         }
     };
     if context.version() >= VERSION_WITH_SOFTWARE {
-        let (name, version) = (request.client_software_name, request.client_software_version);
+        let (name, version) = (
+            request.client_software_name,
+            request.client_software_version,
+        );
         if !is_software_word(name) || !is_software_word(version) {
-            let response =
-                ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
+            let response = ApiVersionsResponse {
+                error_code: ErrorCode::InvalidRequest.code(),
+                ..Default::default()
+            };
             return context.reply(|writer, version| response.encode(writer, version));
         }
         context.connection().set_software(name, version);
@@ -91,7 +96,9 @@ fn is_software_word(word: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Runs on the connection's core; the owners do the work.
 
 use net::messages::delete_records::{
-    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteRecordsTopicResult,
 };
 
 use super::owners::{Places, ask};
@@ -18,7 +19,10 @@ use crate::types::{Offset, PartitionId, ShardId};
 /// "Everything up to the high watermark".
 const HIGH_WATERMARK: i64 = -1;
 
-pub(super) async fn handle(context: &RequestContext, request: DeleteRecordsRequest<'_>) -> Outgoing {
+pub(super) async fn handle(
+    context: &RequestContext,
+    request: DeleteRecordsRequest<'_>,
+) -> Outgoing {
     let view = context.shard().view();
     let mut wishes = Vec::new();
     let mut places = Places::new();
@@ -39,7 +43,14 @@ pub(super) async fn handle(context: &RequestContext, request: DeleteRecordsReque
         ShardResponse::DeleteRecords(results) => Some(results),
         _ => None,
     };
-    let moved = ask(context, wishes, ShardRequest::DeleteRecords, answers, Err(ReadError::UnknownPartition)).await;
+    let moved = ask(
+        context,
+        wishes,
+        ShardRequest::DeleteRecords,
+        answers,
+        Err(ReadError::UnknownPartition),
+    )
+    .await;
     let topics = places
         .into_iter()
         .map(|(name, partitions)| DeleteRecordsTopicResult {
@@ -47,7 +58,8 @@ pub(super) async fn handle(context: &RequestContext, request: DeleteRecordsReque
             partitions: partitions
                 .into_iter()
                 .map(|(index, place)| {
-                    let result = place.and_then(|place| moved[place].as_ref().map_err(ErrorCode::from));
+                    let result =
+                        place.and_then(|place| moved[place].as_ref().map_err(ErrorCode::from));
                     let (code, low_watermark) = match result {
                         Ok(log_start) => (ErrorCode::None, log_start.0),
                         Err(code) => (code, -1),
@@ -63,7 +75,10 @@ pub(super) async fn handle(context: &RequestContext, request: DeleteRecordsReque
             ..Default::default()
         })
         .collect();
-    let response = DeleteRecordsResponse { topics, ..Default::default() };
+    let response = DeleteRecordsResponse {
+        topics,
+        ..Default::default()
+    };
     context.reply(|writer, version| response.encode(writer, version))
 }
 
@@ -76,8 +91,12 @@ fn wish(
     if is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
-    let topic = view.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let (id, _, owner) = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = view
+        .topic(topic)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (id, _, owner) = topic
+        .partition(index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !topic.image.config.cleanup_policy.delete {
         // Kafka deletes records only where retention may.
         return Err(ErrorCode::PolicyViolation);

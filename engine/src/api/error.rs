@@ -17,7 +17,9 @@ impl From<&AppendError> for ErrorCode {
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             AppendError::InvalidTransactionState => ErrorCode::InvalidTxnState,
-            AppendError::TransactionCoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+            AppendError::TransactionCoordinatorFenced { .. } => {
+                ErrorCode::TransactionCoordinatorFenced
+            }
             AppendError::TooManyProducers { .. } => ErrorCode::PolicyViolation,
             AppendError::BatchLargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
             AppendError::InvalidBatch(_) => ErrorCode::InvalidRecord,

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::messages::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse,
+    PartitionData,
 };
 use net::platform::sync::remote_oneshot;
 use net::wire::Records;
@@ -50,18 +51,35 @@ struct OwnerReads {
 type Wake = Pin<Box<dyn Future<Output = ()>>>;
 
 pub(super) async fn handle(context: &RequestContext, request: FetchRequest<'_>) -> Outgoing {
-    let fields = SessionFields { id: request.session_id, epoch: request.session_epoch };
+    let fields = SessionFields {
+        id: request.session_id,
+        epoch: request.session_epoch,
+    };
     let (wishes, forgotten) = wishes(&request);
     let now_ms = u64::try_from(context.runtime().monotonic().as_millis()).unwrap_or(u64::MAX);
     let fresh_id = || i32::try_from(context.runtime().random_u64() >> 33).expect("31 bits");
-    let read = context.shard().fetch_sessions().borrow_mut().read(now_ms, fields, wishes, &forgotten, fresh_id);
+    let read = context
+        .shard()
+        .fetch_sessions()
+        .borrow_mut()
+        .read(now_ms, fields, wishes, &forgotten, fresh_id);
     let (kind, wanted) = match read {
         Ok(read) => read,
         Err(code) => return fail(context, code),
     };
     let Some(isolation) = isolation(request.isolation_level) else {
-        let found = wanted.iter().map(|_| Err(ErrorCode::UnknownServerError)).collect();
-        return respond(context, &kind, ErrorCode::UnknownServerError, &wanted, found, false);
+        let found = wanted
+            .iter()
+            .map(|_| Err(ErrorCode::UnknownServerError))
+            .collect();
+        return respond(
+            context,
+            &kind,
+            ErrorCode::UnknownServerError,
+            &wanted,
+            found,
+            false,
+        );
     };
     let limits = limits(context, &request, isolation);
     let follower = request.replica_id >= 0;
@@ -79,11 +97,19 @@ pub(super) async fn handle(context: &RequestContext, request: FetchRequest<'_>) 
 fn wishes(request: &FetchRequest<'_>) -> (Vec<(PartitionName, Wish)>, Vec<PartitionName>) {
     let mut wishes: Vec<(PartitionName, Wish)> = Vec::new();
     let mut positions: BTreeMap<PartitionName, usize> = BTreeMap::new();
-    let several = request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() > 1;
+    let several = request
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.len())
+        .sum::<usize>()
+        > 1;
     for topic in &request.topics {
         let topic_name: Arc<str> = topic.topic.into();
         for partition in &topic.partitions {
-            let name = PartitionName { topic: topic_name.clone(), index: partition.partition };
+            let name = PartitionName {
+                topic: topic_name.clone(),
+                index: partition.partition,
+            };
             let wish = Wish {
                 offset: partition.fetch_offset,
                 bytes_max: partition.partition_max_bytes,
@@ -104,9 +130,10 @@ fn wishes(request: &FetchRequest<'_>) -> (Vec<(PartitionName, Wish)>, Vec<Partit
     let mut forgotten = Vec::new();
     for topic in &request.forgotten_topics_data {
         let topic_name: Arc<str> = topic.topic.into();
-        forgotten.extend(
-            topic.partitions.iter().map(|index| PartitionName { topic: topic_name.clone(), index: *index }),
-        );
+        forgotten.extend(topic.partitions.iter().map(|index| PartitionName {
+            topic: topic_name.clone(),
+            index: *index,
+        }));
     }
     (wishes, forgotten)
 }
@@ -162,7 +189,10 @@ async fn fetch(
             Ok(results) => break results,
             Err(wakes) => {
                 let left = deadline.saturating_sub(context.runtime().monotonic());
-                let over = futures_lite::future::or(context.runtime().sleep(left), context.connection().ending());
+                let over = futures_lite::future::or(
+                    context.runtime().sleep(left),
+                    context.connection().ending(),
+                );
                 if left.is_zero() || unless(any_wake(wakes), over).await.is_none() {
                     bytes_min = 0;
                 }
@@ -174,8 +204,10 @@ async fn fetch(
             found[*position] = Some(result.map_err(|error| ErrorCode::from(&error)));
         }
     }
-    let mut found: Vec<Found> =
-        found.into_iter().map(|one| one.unwrap_or(Err(ErrorCode::NotLeaderOrFollower))).collect();
+    let mut found: Vec<Found> = found
+        .into_iter()
+        .map(|one| one.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)))
+        .collect();
     if owners.len() > 1 {
         trim(&mut found, limits.bytes_max);
     }
@@ -190,8 +222,12 @@ fn read_request(
     follower: bool,
     refused: bool,
 ) -> Result<(ShardId, ReadRequest), ErrorCode> {
-    let topic = view.topic(&name.topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let (id, _, owner) = topic.partition(name.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = view
+        .topic(&name.topic)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (id, _, owner) = topic
+        .partition(name.index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if follower {
         // A node of one has no followers.
         return Err(ErrorCode::NotLeaderOrFollower);
@@ -241,7 +277,9 @@ async fn attempt(
         all.push(match result {
             Some(result) => result,
             // Nothing to wait for any more: this owner gives what it has.
-            None => ask(context, *owner, reads, limits, 0).await.unwrap_or_default(),
+            None => ask(context, *owner, reads, limits, 0)
+                .await
+                .unwrap_or_default(),
         });
     }
     Ok(all)
@@ -259,7 +297,9 @@ async fn ask(
     if owner == shard.id() {
         return match plan_fetch(shard.storage(), &reads.reads, limits.bytes_max, bytes_min) {
             PlannedFetch::Read(plans) => Ok(execute_reads(shard.storage(), plans).await),
-            PlannedFetch::Wait(watches, available) => Err((Box::pin(any_watch(watches)), available)),
+            PlannedFetch::Wait(watches, available) => {
+                Err((Box::pin(any_watch(watches)), available))
+            }
         };
     }
     let (notify, notified) = remote_oneshot::channel();
@@ -279,14 +319,24 @@ async fn ask(
             };
             Err((Box::pin(wake), bytes_available))
         }
-        _ => Ok(reads.reads.iter().map(|_| Err(ReadError::UnknownPartition)).collect()),
+        _ => Ok(reads
+            .reads
+            .iter()
+            .map(|_| Err(ReadError::UnknownPartition))
+            .collect()),
     }
 }
 
 async fn any_wake(mut wakes: Vec<Wake>) {
     std::future::poll_fn(|task| {
-        let woken = wakes.iter_mut().any(|wake| wake.as_mut().poll(task).is_ready());
-        if woken { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        let woken = wakes
+            .iter_mut()
+            .any(|wake| wake.as_mut().poll(task).is_ready());
+        if woken {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
 }
@@ -304,7 +354,10 @@ fn trim(found: &mut [Found], bytes_max: usize) {
 }
 
 fn fail(context: &RequestContext, code: ErrorCode) -> Outgoing {
-    let response = FetchResponse { error_code: code.code(), ..Default::default() };
+    let response = FetchResponse {
+        error_code: code.code(),
+        ..Default::default()
+    };
     context.reply(|writer, version| response.encode(writer, version))
 }
 
@@ -337,7 +390,12 @@ fn respond(
     drop(sessions);
     count(&context.shard().counters().failed_fetch, failures);
     let (FetchKind::Full(session_id) | FetchKind::Incremental(session_id)) = *kind;
-    let response = FetchResponse { error_code: code.code(), session_id, responses, ..Default::default() };
+    let response = FetchResponse {
+        error_code: code.code(),
+        session_id,
+        responses,
+        ..Default::default()
+    };
     context.reply(|writer, version| response.encode(writer, version))
 }
 
@@ -350,9 +408,13 @@ fn told(found: &Found) -> Told {
             high_watermark: read.high_watermark.0,
             log_start_offset: read.log_start_offset.0,
         },
-        Err(_) => {
-            Told { failed: true, has_records: false, diverges: false, high_watermark: -1, log_start_offset: -1 }
-        }
+        Err(_) => Told {
+            failed: true,
+            has_records: false,
+            diverges: false,
+            high_watermark: -1,
+            log_start_offset: -1,
+        },
     }
 }
 
@@ -383,11 +445,13 @@ fn partition_data(index: i32, found: Found, committed: bool) -> PartitionData<'s
         high_watermark: read.high_watermark.0,
         last_stable_offset: read.last_stable_offset.0,
         log_start_offset: read.log_start_offset.0,
-        diverging_epoch: read.diverging.map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset {
-            epoch: epoch.0,
-            end_offset: end.0,
-            ..Default::default()
-        }),
+        diverging_epoch: read
+            .diverging
+            .map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset {
+                epoch: epoch.0,
+                end_offset: end.0,
+                ..Default::default()
+            }),
         aborted_transactions: committed.then(|| read.aborted.iter().map(aborted).collect()),
         preferred_read_replica: -1,
         records: Some(Records::Chain(read.chain)),

@@ -44,7 +44,10 @@ struct Heard {
     log_start_offset: i64,
 }
 
-const NOTHING_HEARD: Heard = Heard { high_watermark: -1, log_start_offset: -1 };
+const NOTHING_HEARD: Heard = Heard {
+    high_watermark: -1,
+    log_start_offset: -1,
+};
 
 #[derive(Debug)]
 struct Remembered {
@@ -67,9 +70,16 @@ struct Session {
 impl Session {
     fn put(&mut self, name: PartitionName, wish: Wish) {
         if let Some(position) = self.positions.get(&name) {
-            self.partitions.get_mut(position).expect("every name has its partition").wish = wish;
+            self.partitions
+                .get_mut(position)
+                .expect("every name has its partition")
+                .wish = wish;
         } else if self.positions.len() < FETCH_SESSION_PARTITIONS_MAX {
-            self.add(Remembered { name, wish, heard: NOTHING_HEARD });
+            self.add(Remembered {
+                name,
+                wish,
+                heard: NOTHING_HEARD,
+            });
         }
     }
 
@@ -131,7 +141,10 @@ impl FetchSessions {
     /// At most `sessions_max` sessions.
     #[must_use]
     pub fn new(sessions_max: usize) -> FetchSessions {
-        FetchSessions { sessions: BTreeMap::new(), sessions_max }
+        FetchSessions {
+            sessions: BTreeMap::new(),
+            sessions_max,
+        }
     }
 
     /// Takes a request up: how to answer it, and what of every partition. `fresh_id` gives ids to try.
@@ -168,7 +181,10 @@ impl FetchSessions {
         wishes: Vec<(PartitionName, Wish)>,
         forgotten: &[PartitionName],
     ) -> Result<(FetchKind, Vec<(PartitionName, Wish)>), ErrorCode> {
-        let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.epoch != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
@@ -184,7 +200,11 @@ impl FetchSessions {
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.used_ms = now_ms;
-        let all = session.partitions.values().map(|kept| (kept.name.clone(), kept.wish)).collect();
+        let all = session
+            .partitions
+            .values()
+            .map(|kept| (kept.name.clone(), kept.wish))
+            .collect();
         Ok((FetchKind::Incremental(id), all))
     }
 
@@ -224,10 +244,17 @@ impl FetchSessions {
         if self.sessions.len() < self.sessions_max {
             return true;
         }
-        let stale = self.sessions.iter().min_by_key(|(_, session)| session.used_ms);
-        let stale = stale.filter(|(_, session)| now_ms.saturating_sub(session.used_ms) > EVICTION_MS);
+        let stale = self
+            .sessions
+            .iter()
+            .min_by_key(|(_, session)| session.used_ms);
+        let stale =
+            stale.filter(|(_, session)| now_ms.saturating_sub(session.used_ms) > EVICTION_MS);
         let smallest = || {
-            let old = self.sessions.iter().filter(|(_, old)| now_ms.saturating_sub(old.created_ms) > EVICTION_MS);
+            let old = self
+                .sessions
+                .iter()
+                .filter(|(_, old)| now_ms.saturating_sub(old.created_ms) > EVICTION_MS);
             let smallest = old.min_by_key(|(_, session)| session.partitions.len());
             smallest.filter(|(_, session)| session.partitions.len() < size)
         };
@@ -243,10 +270,20 @@ impl FetchSessions {
             FetchKind::Full(id) => (*id, false),
             FetchKind::Incremental(id) => (*id, true),
         };
-        let Some(session) = self.sessions.get_mut(&id) else { return true };
-        let Some(position) = session.positions.get(name).copied() else { return true };
-        let kept = session.partitions.get_mut(&position).expect("every name has its partition");
-        let heard = Heard { high_watermark: told.high_watermark, log_start_offset: told.log_start_offset };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return true;
+        };
+        let Some(position) = session.positions.get(name).copied() else {
+            return true;
+        };
+        let kept = session
+            .partitions
+            .get_mut(&position)
+            .expect("every name has its partition");
+        let heard = Heard {
+            high_watermark: told.high_watermark,
+            log_start_offset: told.log_start_offset,
+        };
         let news = told.has_records || told.failed || told.diverges || heard != kept.heard;
         // After an error the next answer names the partition whatever it says.
         kept.heard = if told.failed { NOTHING_HEARD } else { heard };
@@ -262,24 +299,49 @@ impl FetchSessions {
 mod tests {
     use super::*;
 
-    const WISH: Wish = Wish { offset: 0, bytes_max: 100, current_leader_epoch: -1, last_fetched_epoch: -1 };
-    const QUIET: Told =
-        Told { failed: false, has_records: false, diverges: false, high_watermark: 5, log_start_offset: 0 };
+    const WISH: Wish = Wish {
+        offset: 0,
+        bytes_max: 100,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+    };
+    const QUIET: Told = Told {
+        failed: false,
+        has_records: false,
+        diverges: false,
+        high_watermark: 5,
+        log_start_offset: 0,
+    };
 
     fn name(index: i32) -> PartitionName {
-        PartitionName { topic: "t".into(), index }
+        PartitionName {
+            topic: "t".into(),
+            index,
+        }
     }
 
     fn open(sessions: &mut FetchSessions, now_ms: u64, id: i32, partitions: i32) -> i32 {
         let wishes = (0..partitions).map(|index| (name(index), WISH)).collect();
-        match sessions.read(now_ms, SessionFields { id: 0, epoch: 0 }, wishes, &[], || id) {
+        match sessions.read(
+            now_ms,
+            SessionFields { id: 0, epoch: 0 },
+            wishes,
+            &[],
+            || id,
+        ) {
             Ok((FetchKind::Full(id), _)) => id,
             other => panic!("{other:?}"),
         }
     }
 
-    fn go_on(sessions: &mut FetchSessions, id: i32, epoch: i32) -> Result<(FetchKind, usize), ErrorCode> {
-        let read = sessions.read(1, SessionFields { id, epoch }, Vec::new(), &[], || panic!("no new session"));
+    fn go_on(
+        sessions: &mut FetchSessions,
+        id: i32,
+        epoch: i32,
+    ) -> Result<(FetchKind, usize), ErrorCode> {
+        let read = sessions.read(1, SessionFields { id, epoch }, Vec::new(), &[], || {
+            panic!("no new session")
+        });
         read.map(|(kind, wishes)| (kind, wishes.len()))
     }
 
@@ -288,12 +350,27 @@ mod tests {
         let mut sessions = FetchSessions::new(2);
         let id = open(&mut sessions, 0, 7, 2);
         assert_eq!(id, 7);
-        assert_eq!(go_on(&mut sessions, 7, 1), Ok((FetchKind::Incremental(7), 2)));
-        assert_eq!(go_on(&mut sessions, 7, 1), Err(ErrorCode::InvalidFetchSessionEpoch));
-        assert_eq!(go_on(&mut sessions, 8, 1), Err(ErrorCode::FetchSessionIdNotFound));
-        assert_eq!(go_on(&mut sessions, 7, 2), Ok((FetchKind::Incremental(7), 2)));
+        assert_eq!(
+            go_on(&mut sessions, 7, 1),
+            Ok((FetchKind::Incremental(7), 2))
+        );
+        assert_eq!(
+            go_on(&mut sessions, 7, 1),
+            Err(ErrorCode::InvalidFetchSessionEpoch)
+        );
+        assert_eq!(
+            go_on(&mut sessions, 8, 1),
+            Err(ErrorCode::FetchSessionIdNotFound)
+        );
+        assert_eq!(
+            go_on(&mut sessions, 7, 2),
+            Ok((FetchKind::Incremental(7), 2))
+        );
         assert_eq!(go_on(&mut sessions, 7, -1), Ok((FetchKind::Full(0), 0)));
-        assert_eq!(go_on(&mut sessions, 7, 3), Err(ErrorCode::FetchSessionIdNotFound));
+        assert_eq!(
+            go_on(&mut sessions, 7, 3),
+            Err(ErrorCode::FetchSessionIdNotFound)
+        );
     }
 
     #[test]
@@ -303,8 +380,22 @@ mod tests {
         let kind = FetchKind::Incremental(7);
         assert!(sessions.write(&FetchKind::Full(7), &name(0), QUIET));
         assert!(!sessions.write(&kind, &name(0), QUIET));
-        assert!(sessions.write(&kind, &name(0), Told { high_watermark: 6, ..QUIET }));
-        assert!(sessions.write(&kind, &name(0), Told { failed: true, ..QUIET }));
+        assert!(sessions.write(
+            &kind,
+            &name(0),
+            Told {
+                high_watermark: 6,
+                ..QUIET
+            }
+        ));
+        assert!(sessions.write(
+            &kind,
+            &name(0),
+            Told {
+                failed: true,
+                ..QUIET
+            }
+        ));
         assert!(sessions.write(&kind, &name(0), QUIET));
         assert!(!sessions.write(&kind, &name(0), QUIET));
     }
@@ -313,9 +404,21 @@ mod tests {
     fn who_got_records_is_answered_last_next_time() {
         let mut sessions = FetchSessions::new(2);
         open(&mut sessions, 0, 7, 2);
-        assert!(sessions.write(&FetchKind::Incremental(7), &name(0), Told { has_records: true, ..QUIET }));
+        assert!(sessions.write(
+            &FetchKind::Incremental(7),
+            &name(0),
+            Told {
+                has_records: true,
+                ..QUIET
+            }
+        ));
         let read = sessions.read(1, SessionFields { id: 7, epoch: 1 }, Vec::new(), &[], || 0);
-        let order: Vec<i32> = read.expect("goes on").1.iter().map(|(name, _)| name.index).collect();
+        let order: Vec<i32> = read
+            .expect("goes on")
+            .1
+            .iter()
+            .map(|(name, _)| name.index)
+            .collect();
         assert_eq!(order, [1, 0]);
     }
 
@@ -323,18 +426,35 @@ mod tests {
     fn a_session_without_partitions_ends() {
         let mut sessions = FetchSessions::new(2);
         open(&mut sessions, 0, 7, 1);
-        let read = sessions.read(1, SessionFields { id: 7, epoch: 1 }, Vec::new(), &[name(0)], || 0);
+        let read = sessions.read(
+            1,
+            SessionFields { id: 7, epoch: 1 },
+            Vec::new(),
+            &[name(0)],
+            || 0,
+        );
         assert_eq!(read, Ok((FetchKind::Full(0), Vec::new())));
-        assert_eq!(go_on(&mut sessions, 7, 2), Err(ErrorCode::FetchSessionIdNotFound));
+        assert_eq!(
+            go_on(&mut sessions, 7, 2),
+            Err(ErrorCode::FetchSessionIdNotFound)
+        );
     }
 
     #[test]
     fn at_the_bound_a_stale_or_a_smaller_old_session_makes_room() {
         let mut sessions = FetchSessions::new(1);
         assert_eq!(open(&mut sessions, 0, 1, 2), 1);
-        assert_eq!(open(&mut sessions, EVICTION_MS, 2, 3), 0, "it is still young");
+        assert_eq!(
+            open(&mut sessions, EVICTION_MS, 2, 3),
+            0,
+            "it is still young"
+        );
         sessions.sessions.get_mut(&1).expect("there").used_ms = EVICTION_MS;
-        assert_eq!(open(&mut sessions, EVICTION_MS + 1, 2, 2), 0, "it is not smaller");
+        assert_eq!(
+            open(&mut sessions, EVICTION_MS + 1, 2, 2),
+            0,
+            "it is not smaller"
+        );
         assert_eq!(open(&mut sessions, EVICTION_MS + 1, 2, 3), 2);
         assert_eq!(open(&mut sessions, 3 * EVICTION_MS, 3, 1), 3, "stale");
     }

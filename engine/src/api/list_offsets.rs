@@ -38,7 +38,9 @@ pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest
             let lookup = if twice.get(&index).is_some_and(|times| *times > 1) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                isolation.and_then(|isolation| lookup(&view, topic.name, partition, context.version(), isolation))
+                isolation.and_then(|isolation| {
+                    lookup(&view, topic.name, partition, context.version(), isolation)
+                })
             };
             let place = lookup.map(|lookup| {
                 lookups.push(lookup);
@@ -55,7 +57,14 @@ pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest
         ShardResponse::FindOffsets(results) => Some(results),
         _ => None,
     };
-    let found = ask(context, lookups, ShardRequest::FindOffsets, answers, Err(ReadError::UnknownPartition)).await;
+    let found = ask(
+        context,
+        lookups,
+        ShardRequest::FindOffsets,
+        answers,
+        Err(ReadError::UnknownPartition),
+    )
+    .await;
     let topics = places
         .into_iter()
         .map(|(name, partitions)| ListOffsetsTopicResponse {
@@ -63,14 +72,18 @@ pub(super) async fn handle(context: &RequestContext, request: ListOffsetsRequest
             partitions: partitions
                 .into_iter()
                 .map(|(index, place)| {
-                    let result = place.and_then(|place| found[place].as_ref().map_err(ErrorCode::from));
+                    let result =
+                        place.and_then(|place| found[place].as_ref().map_err(ErrorCode::from));
                     partition_response(index, result, context.version())
                 })
                 .collect(),
             ..Default::default()
         })
         .collect();
-    let response = ListOffsetsResponse { topics, ..Default::default() };
+    let response = ListOffsetsResponse {
+        topics,
+        ..Default::default()
+    };
     context.reply(|writer, version| response.encode(writer, version))
 }
 
@@ -89,12 +102,24 @@ fn lookup(
     version: i16,
     isolation: Isolation,
 ) -> Result<(ShardId, OffsetLookup), ErrorCode> {
-    let topic = view.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let (id, _, owner) = topic.partition(partition.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let query = query(partition.timestamp, version, isolation).ok_or(ErrorCode::UnsupportedVersion)?;
+    let topic = view
+        .topic(topic)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (id, _, owner) = topic
+        .partition(partition.partition_index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let query =
+        query(partition.timestamp, version, isolation).ok_or(ErrorCode::UnsupportedVersion)?;
     let believed = partition.current_leader_epoch;
     let current_leader_epoch = (believed >= 0).then_some(LeaderEpoch(believed));
-    Ok((owner, OffsetLookup { id, query, current_leader_epoch }))
+    Ok((
+        owner,
+        OffsetLookup {
+            id,
+            query,
+            current_leader_epoch,
+        },
+    ))
 }
 
 /// What a timestamp means in a version; `None` if it means nothing yet.
@@ -126,7 +151,11 @@ fn partition_response(
         error_code: code.code(),
         timestamp: found.timestamp,
         offset: found.offset,
-        leader_epoch: if version >= VERSION_WITH_EPOCHS { found.leader_epoch } else { -1 },
+        leader_epoch: if version >= VERSION_WITH_EPOCHS {
+            found.leader_epoch
+        } else {
+            -1
+        },
         ..Default::default()
     }
 }
@@ -139,12 +168,22 @@ mod tests {
     fn special_timestamps_begin_with_their_versions() {
         let uncommitted = Isolation::ReadUncommitted;
         for (timestamp, version_min) in [(-3, 7), (-4, 8), (-5, 9), (-6, 11)] {
-            assert_eq!(query(timestamp, version_min - 1, uncommitted), None, "{timestamp}");
-            assert!(query(timestamp, version_min, uncommitted).is_some(), "{timestamp}");
+            assert_eq!(
+                query(timestamp, version_min - 1, uncommitted),
+                None,
+                "{timestamp}"
+            );
+            assert!(
+                query(timestamp, version_min, uncommitted).is_some(),
+                "{timestamp}"
+            );
         }
         assert_eq!(query(-7, 11, uncommitted), None);
         assert_eq!(query(i64::MIN, 11, uncommitted), None);
         assert_eq!(query(0, 1, uncommitted), Some(OffsetQuery::Timestamp(0)));
-        assert_eq!(query(-1, 2, Isolation::ReadCommitted), Some(OffsetQuery::Latest(Isolation::ReadCommitted)));
+        assert_eq!(
+            query(-1, 2, Isolation::ReadCommitted),
+            Some(OffsetQuery::Latest(Isolation::ReadCommitted))
+        );
     }
 }

@@ -84,7 +84,14 @@ impl Request {
             skip_tagged_fields(&mut reader)?;
         }
         let body = frame.bytes.slice_ref(reader.rest());
-        Some(Request { served, version, correlation_id, client_id, body, permit: frame.permit })
+        Some(Request {
+            served,
+            version,
+            correlation_id,
+            client_id,
+            body,
+            permit: frame.permit,
+        })
     }
 
     /// Whether it may be taken up before the requests in front of it are answered.
@@ -163,12 +170,18 @@ impl RequestContext {
         match self.shard().control(request).await {
             Ok(ControlResponse::Failed(error)) => Err(error),
             Ok(response) => Ok(response),
-            Err(Closed) => Err(ControlError::new(ControlErrorKind::Storage, "the node is stopping")),
+            Err(Closed) => Err(ControlError::new(
+                ControlErrorKind::Storage,
+                "the node is stopping",
+            )),
         }
     }
 
     /// The answer whose body `encode` writes.
-    pub fn reply(&self, encode: impl FnOnce(&mut Writer, i16) -> Result<(), EncodeError>) -> Outgoing {
+    pub fn reply(
+        &self,
+        encode: impl FnOnce(&mut Writer, i16) -> Result<(), EncodeError>,
+    ) -> Outgoing {
         self.reply_in(self.version, encode)
     }
 
@@ -197,9 +210,21 @@ impl RequestContext {
 /// Takes a request up. For Produce this resolves when its batches are validated and queued; for anything else when
 /// the answer is complete.
 pub async fn dispatch(connection: &Rc<Connection>, request: Request) -> Answer {
-    let Request { served, version, correlation_id, client_id, body, permit } = request;
-    let context =
-        RequestContext { connection: connection.clone(), key: served.key, version, correlation_id, client_id };
+    let Request {
+        served,
+        version,
+        correlation_id,
+        client_id,
+        body,
+        permit,
+    } = request;
+    let context = RequestContext {
+        connection: connection.clone(),
+        key: served.key,
+        version,
+        correlation_id,
+        client_id,
+    };
     let counters = context.shard().counters();
     counters.request(served.key as i16);
     if served.key == ApiKey::Produce {
@@ -207,7 +232,9 @@ pub async fn dispatch(connection: &Rc<Connection>, request: Request) -> Answer {
     }
     let mut outgoing = respond(&context, &body).await;
     if outgoing.close {
-        counters.request_errors.set(counters.request_errors.get() + 1);
+        counters
+            .request_errors
+            .set(counters.request_errors.get() + 1);
     }
     outgoing.permits.0 = Some(permit);
     Answer::Ready(outgoing)
@@ -217,9 +244,11 @@ pub async fn dispatch(connection: &Rc<Connection>, request: Request) -> Answer {
 async fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
     macro_rules! handle {
         ($module:ident, $request:ident) => {
-            handled(context, net::messages::$module::$request::decode(&mut Reader::new(body), context.version), {
-                async |request| $module::handle(context, request).await
-            })
+            handled(
+                context,
+                net::messages::$module::$request::decode(&mut Reader::new(body), context.version),
+                { async |request| $module::handle(context, request).await },
+            )
             .await
         };
     }
@@ -233,13 +262,20 @@ async fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
         ApiKey::DeleteTopics => handle!(delete_topics, DeleteTopicsRequest),
         ApiKey::DeleteRecords => handle!(delete_records, DeleteRecordsRequest),
         ApiKey::InitProducerId => handle!(init_producer_id, InitProducerIdRequest),
-        ApiKey::OffsetForLeaderEpoch => handle!(offset_for_leader_epoch, OffsetForLeaderEpochRequest),
+        ApiKey::OffsetForLeaderEpoch => {
+            handle!(offset_for_leader_epoch, OffsetForLeaderEpochRequest)
+        }
         ApiKey::DescribeConfigs => handle!(describe_configs, DescribeConfigsRequest),
         ApiKey::CreatePartitions => handle!(create_partitions, CreatePartitionsRequest),
-        ApiKey::IncrementalAlterConfigs => handle!(incremental_alter_configs, IncrementalAlterConfigsRequest),
+        ApiKey::IncrementalAlterConfigs => {
+            handle!(incremental_alter_configs, IncrementalAlterConfigsRequest)
+        }
         ApiKey::DescribeCluster => handle!(describe_cluster, DescribeClusterRequest),
         key => {
-            error!(?key, "an API is in the table of versions and has no handler");
+            error!(
+                ?key,
+                "an API is in the table of versions and has no handler"
+            );
             Outgoing::close()
         }
     }

@@ -3,8 +3,8 @@
 //! Runs on the connection's core; the owners answer from their epoch lists.
 
 use net::messages::offset_for_leader_epoch::{
-    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
-    OffsetForLeaderTopicResult,
+    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    OffsetForLeaderPartition, OffsetForLeaderTopicResult,
 };
 
 use super::owners::{Places, ask};
@@ -16,7 +16,10 @@ use crate::shard::connection::Outgoing;
 use crate::shard::message::{ShardRequest, ShardResponse};
 use crate::types::{LeaderEpoch, ShardId};
 
-pub(super) async fn handle(context: &RequestContext, request: OffsetForLeaderEpochRequest<'_>) -> Outgoing {
+pub(super) async fn handle(
+    context: &RequestContext,
+    request: OffsetForLeaderEpochRequest<'_>,
+) -> Outgoing {
     let view = context.shard().view();
     let mut lookups = Vec::new();
     let mut places = Places::new();
@@ -36,7 +39,14 @@ pub(super) async fn handle(context: &RequestContext, request: OffsetForLeaderEpo
         ShardResponse::EpochEnds(results) => Some(results),
         _ => None,
     };
-    let found = ask(context, lookups, ShardRequest::EpochEnds, answers, Err(ReadError::UnknownPartition)).await;
+    let found = ask(
+        context,
+        lookups,
+        ShardRequest::EpochEnds,
+        answers,
+        Err(ReadError::UnknownPartition),
+    )
+    .await;
     let topics = places
         .into_iter()
         .map(|(topic, partitions)| OffsetForLeaderTopicResult {
@@ -44,7 +54,8 @@ pub(super) async fn handle(context: &RequestContext, request: OffsetForLeaderEpo
             partitions: partitions
                 .into_iter()
                 .map(|(index, place)| {
-                    let result = place.and_then(|place| found[place].as_ref().map_err(ErrorCode::from));
+                    let result =
+                        place.and_then(|place| found[place].as_ref().map_err(ErrorCode::from));
                     let (code, epoch, end) = match result {
                         Ok((epoch, end)) => (ErrorCode::None, epoch.0, end.0),
                         Err(code) => (code, -1, -1),
@@ -61,7 +72,10 @@ pub(super) async fn handle(context: &RequestContext, request: OffsetForLeaderEpo
             ..Default::default()
         })
         .collect();
-    let response = OffsetForLeaderEpochResponse { topics, ..Default::default() };
+    let response = OffsetForLeaderEpochResponse {
+        topics,
+        ..Default::default()
+    };
     context.reply(|writer, version| response.encode(writer, version))
 }
 
@@ -70,8 +84,12 @@ fn lookup(
     topic: &str,
     partition: &OffsetForLeaderPartition<'_>,
 ) -> Result<(ShardId, EpochLookup), ErrorCode> {
-    let topic = view.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let (id, _, owner) = topic.partition(partition.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = view
+        .topic(topic)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (id, _, owner) = topic
+        .partition(partition.partition)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let believed = partition.current_leader_epoch;
     Ok((
         owner,

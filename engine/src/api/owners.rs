@@ -30,7 +30,8 @@ pub(super) async fn ask<Item, Answer: Clone>(
         positions.push(position);
     }
     for (owner, (items, positions)) in owners {
-        let response: Result<ShardResponse, Closed> = context.shard().mesh_call(owner, request(items)).await;
+        let response: Result<ShardResponse, Closed> =
+            context.shard().mesh_call(owner, request(items)).await;
         let answered = response.ok().and_then(&answers).unwrap_or_default();
         for (position, answer) in positions.into_iter().zip(answered) {
             results[position] = answer;

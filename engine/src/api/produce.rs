@@ -10,7 +10,8 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use net::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
 };
 use net::platform::sync::Closed;
 use net::records::{BatchHeader, Rejection};
@@ -41,7 +42,11 @@ struct Refusal {
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
-        Refusal { code, message: None, record_errors: Vec::new() }
+        Refusal {
+            code,
+            message: None,
+            record_errors: Vec::new(),
+        }
     }
 }
 
@@ -75,7 +80,8 @@ struct TopicPart {
     partitions: Vec<PartitionPart>,
 }
 
-type RemoteAppends = BTreeMap<ShardId, Pin<Box<dyn Future<Output = Result<ShardResponse, Closed>>>>>;
+type RemoteAppends =
+    BTreeMap<ShardId, Pin<Box<dyn Future<Output = Result<ShardResponse, Closed>>>>>;
 
 /// A request whose batches are queued.
 struct Queued {
@@ -112,7 +118,8 @@ async fn queue(context: &RequestContext, body: &Bytes) -> Option<Queued> {
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for (name, parts) in merged(&request) {
         let topic = view.topic(name);
-        let refuse_topic = refuse_all.or_else(|| is_internal(name).then_some(ErrorCode::InvalidTopicException));
+        let refuse_topic =
+            refuse_all.or_else(|| is_internal(name).then_some(ErrorCode::InvalidTopicException));
         let mut partitions = Vec::with_capacity(parts.len());
         for (index, records) in parts {
             let fate = match refuse_topic {
@@ -122,24 +129,41 @@ async fn queue(context: &RequestContext, body: &Bytes) -> Option<Queued> {
             partitions.push(PartitionPart { index, fate });
         }
         if !partitions.is_empty() {
-            topics.push(TopicPart { name: body.slice_ref(name.as_bytes()), partitions });
+            topics.push(TopicPart {
+                name: body.slice_ref(name.as_bytes()),
+                partitions,
+            });
         }
     }
     let mut remote: RemoteAppends = BTreeMap::new();
     for (shard, appends) in away {
-        let answer = context.shard().mesh().send(shard, ShardRequest::Append(appends)).await;
+        let answer = context
+            .shard()
+            .mesh()
+            .send(shard, ShardRequest::Append(appends))
+            .await;
         remote.insert(shard, Box::pin(answer));
     }
-    Some(Queued { acks: request.acks, topics, remote })
+    Some(Queued {
+        acks: request.acks,
+        topics,
+        remote,
+    })
 }
 
 /// What makes every part fail alike.
 fn refusal_of_all(request: &ProduceRequest<'_>) -> Option<ErrorCode> {
     let transactional = || {
-        request.topic_data.iter().flat_map(|topic| &topic.partition_data).any(|partition| {
-            let header = BatchHeader::parse(record_bytes(partition.records.as_ref()));
-            header.is_some_and(|header| header.magic == net::records::MAGIC_V2 && header.is_transactional())
-        })
+        request
+            .topic_data
+            .iter()
+            .flat_map(|topic| &topic.partition_data)
+            .any(|partition| {
+                let header = BatchHeader::parse(record_bytes(partition.records.as_ref()));
+                header.is_some_and(|header| {
+                    header.magic == net::records::MAGIC_V2 && header.is_transactional()
+                })
+            })
     };
     if !(-1..=1).contains(&request.acks) {
         return Some(ErrorCode::InvalidRequiredAcks);
@@ -164,14 +188,18 @@ type IndexedRecords<'a> = Vec<(i32, &'a [u8])>;
 /// The request's parts by topic, in order. Kafka puts them into a map, so of a partition named twice the last part
 /// counts and there is one answer.
 fn merged<'a>(request: &ProduceRequest<'a>) -> Vec<(&'a str, IndexedRecords<'a>)> {
-    let mut topics: Vec<(&'a str, IndexedRecords<'a>)> = Vec::with_capacity(request.topic_data.len());
+    let mut topics: Vec<(&'a str, IndexedRecords<'a>)> =
+        Vec::with_capacity(request.topic_data.len());
     let mut positions: BTreeMap<&'a str, usize> = BTreeMap::new();
     for topic in &request.topic_data {
         let position = *positions.entry(topic.name).or_insert_with(|| {
             topics.push((topic.name, Vec::with_capacity(topic.partition_data.len())));
             topics.len() - 1
         });
-        let parts = topic.partition_data.iter().map(|part| (part.index, record_bytes(part.records.as_ref())));
+        let parts = topic
+            .partition_data
+            .iter()
+            .map(|part| (part.index, record_bytes(part.records.as_ref())));
         topics[position].1.extend(parts);
     }
     for (_, parts) in &mut topics {
@@ -184,7 +212,11 @@ fn keep_last_of_each(parts: &mut Vec<(i32, &[u8])>) {
     if parts.windows(2).all(|pair| pair[0].0 < pair[1].0) {
         return;
     }
-    let last: BTreeMap<i32, usize> = parts.iter().enumerate().map(|(at, (index, _))| (*index, at)).collect();
+    let last: BTreeMap<i32, usize> = parts
+        .iter()
+        .enumerate()
+        .map(|(at, (index, _))| (*index, at))
+        .collect();
     let mut at = 0;
     parts.retain(|(index, _)| {
         at += 1;
@@ -201,10 +233,21 @@ async fn queue_one(
     now_ms: i64,
     away: &mut BTreeMap<ShardId, Vec<PartitionAppend>>,
 ) -> Fate {
-    let Some((topic, (id, _, owner))) = topic.and_then(|topic| Some((topic, topic.partition(index)?))) else {
+    let Some((topic, (id, _, owner))) =
+        topic.and_then(|topic| Some((topic, topic.partition(index)?)))
+    else {
         return Fate::Refused(ErrorCode::UnknownTopicOrPartition.into());
     };
-    let prepared = match prepare(context.runtime(), body, records, &topic.image.config, context.version(), now_ms).await {
+    let prepared = match prepare(
+        context.runtime(),
+        body,
+        records,
+        &topic.image.config,
+        context.version(),
+        now_ms,
+    )
+    .await
+    {
         Ok(prepared) => prepared,
         Err(rejection) => return Fate::Refused(rejection.into()),
     };
@@ -214,7 +257,10 @@ async fn queue_one(
     }
     let counters = context.shard().counters();
     count(&counters.bytes_in, prepared.batch.len());
-    count(&counters.messages_in, usize::try_from(prepared.header.record_count).unwrap_or(0));
+    count(
+        &counters.messages_in,
+        usize::try_from(prepared.header.record_count).unwrap_or(0),
+    );
     let request = append_request(prepared, now_ms);
     place(context, id, owner, request, away)
 }
@@ -253,8 +299,13 @@ struct Part {
 }
 
 async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
-    let Queued { acks, topics, remote } = queued;
-    let mut answered: BTreeMap<ShardId, Vec<Option<Result<Appended, AppendError>>>> = BTreeMap::new();
+    let Queued {
+        acks,
+        topics,
+        remote,
+    } = queued;
+    let mut answered: BTreeMap<ShardId, Vec<Option<Result<Appended, AppendError>>>> =
+        BTreeMap::new();
     for (shard, answer) in remote {
         if let Ok(ShardResponse::Append(results)) = answer.await {
             answered.insert(shard, results.into_iter().map(Some).collect());
@@ -275,20 +326,30 @@ async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
                     .map_err(|error| refusal_of(&error)),
             };
             failures += usize::from(appended.is_err());
-            parts.push(Part { index, result: appended });
+            parts.push(Part {
+                index,
+                result: appended,
+            });
         }
         outcome.push((name, parts));
     }
     count(&context.shard().counters().failed_produce, failures);
     if acks == 0 {
         // Nobody reads an answer: closing is the only way to say that something failed (RELIABILITY P9).
-        return Outgoing { close: failures > 0, ..Outgoing::default() };
+        return Outgoing {
+            close: failures > 0,
+            ..Outgoing::default()
+        };
     }
     respond(context, &outcome)
 }
 
 fn refusal_of(error: &AppendError) -> Refusal {
-    Refusal { code: error.into(), message: Some(error.to_string()), record_errors: Vec::new() }
+    Refusal {
+        code: error.into(),
+        message: Some(error.to_string()),
+        record_errors: Vec::new(),
+    }
 }
 
 fn respond(context: &RequestContext, outcome: &[(Bytes, Vec<Part>)]) -> Outgoing {
@@ -297,11 +358,17 @@ fn respond(context: &RequestContext, outcome: &[(Bytes, Vec<Part>)]) -> Outgoing
         .iter()
         .map(|(name, parts)| TopicProduceResponse {
             name: std::str::from_utf8(name).unwrap_or_default(),
-            partition_responses: parts.iter().map(|part| partition_response(part, detailed)).collect(),
+            partition_responses: parts
+                .iter()
+                .map(|part| partition_response(part, detailed))
+                .collect(),
             ..Default::default()
         })
         .collect();
-    let response = ProduceResponse { responses, ..Default::default() };
+    let response = ProduceResponse {
+        responses,
+        ..Default::default()
+    };
     context.reply(|writer, version| response.encode(writer, version))
 }
 
@@ -320,7 +387,11 @@ fn partition_response(part: &Part, detailed: bool) -> PartitionProduceResponse<'
             base_offset: -1,
             log_append_time_ms: -1,
             log_start_offset: -1,
-            record_errors: if detailed { record_errors(refusal) } else { Vec::new() },
+            record_errors: if detailed {
+                record_errors(refusal)
+            } else {
+                Vec::new()
+            },
             error_message: refusal.message.as_deref().filter(|_| detailed),
             ..Default::default()
         },

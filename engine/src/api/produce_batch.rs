@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use net::platform::Runtime;
 use net::records::{
-    Batch, BatchHeader, Compression, Recompressor, Rejection, RejectionKind, Step, TimestampType, ValidatedBatch,
-    ValidationLimits, Validator, rewrite_for_log_append_time, rewrite_timestamps,
+    Batch, BatchHeader, Compression, Recompressor, Rejection, RejectionKind, Step, TimestampType,
+    ValidatedBatch, ValidationLimits, Validator, rewrite_for_log_append_time, rewrite_timestamps,
 };
 use tuning::{CompressionType, TopicConfig};
 
@@ -52,8 +52,14 @@ pub(super) async fn prepare(
         (None, None) => frame.slice_ref(batch),
         (None, Some(stamped)) => stamped,
         (Some(target), stamped) => {
-            let repacked =
-                recompress(runtime, stamped.as_deref().unwrap_or(batch), target, config, &limits).await?;
+            let repacked = recompress(
+                runtime,
+                stamped.as_deref().unwrap_or(batch),
+                target,
+                config,
+                &limits,
+            )
+            .await?;
             if repacked.len() > limits.max_message_bytes {
                 return Err(rejection(
                     RejectionKind::MessageTooLarge,
@@ -100,7 +106,8 @@ fn restamp(batch: &[u8], validated: &ValidatedBatch, now_ms: i64) -> Option<Byte
     if validated.log_append_time {
         return Some(rewrite_for_log_append_time(batch, now_ms).into());
     }
-    let rewritten = || rewrite_timestamps(batch, TimestampType::CreateTime, validated.max_timestamp);
+    let rewritten =
+        || rewrite_timestamps(batch, TimestampType::CreateTime, validated.max_timestamp);
     (!validated.timestamps_match).then(|| rewritten().into())
 }
 
@@ -125,7 +132,10 @@ async fn recompress(
     limits: &ValidationLimits,
 ) -> Result<Bytes, Rejection> {
     let broken = |error: &dyn std::fmt::Display| {
-        rejection(RejectionKind::CorruptMessage, format!("the batch could not be recompressed: {error}"))
+        rejection(
+            RejectionKind::CorruptMessage,
+            format!("the batch could not be recompressed: {error}"),
+        )
     };
     let level = match target {
         Compression::Gzip => Some(config.compression_gzip_level).filter(|level| *level != -1),
@@ -135,7 +145,8 @@ async fn recompress(
     };
     let view = Batch::parse(batch).map_err(|error| broken(&error))?;
     let unpacked_max = limits.decompressed_bytes_max.max(batch.len());
-    let mut packer = Recompressor::new(&view, target, level, unpacked_max).map_err(|error| broken(&error))?;
+    let mut packer =
+        Recompressor::new(&view, target, level, unpacked_max).map_err(|error| broken(&error))?;
     loop {
         match packer.step().map_err(|error| broken(&error))? {
             Some(packed) => return Ok(packed.into()),
@@ -145,7 +156,11 @@ async fn recompress(
 }
 
 fn rejection(kind: RejectionKind, message: String) -> Rejection {
-    Rejection { kind, message, record_errors: Vec::new() }
+    Rejection {
+        kind,
+        message,
+        record_errors: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +177,9 @@ mod tests {
     fn records(bytes: usize) -> BatchBuilder {
         let mut state = 1u64;
         let mut noise = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 56) as u8
         };
         let mut builder = BatchBuilder::new();
@@ -174,8 +191,12 @@ mod tests {
     }
 
     fn prepared(batch: Vec<u8>, topic: &[(&str, &str)]) -> Result<Prepared, Rejection> {
-        let overrides = topic.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let config = TopicConfig::resolve(&BrokerConfig::from_pairs(&[]).unwrap(), &overrides).unwrap();
+        let overrides = topic
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let config =
+            TopicConfig::resolve(&BrokerConfig::from_pairs(&[]).unwrap(), &overrides).unwrap();
         let simulation = Simulation::new(1);
         let node = simulation.node("broker");
         let runtime = node.runtime();
@@ -183,7 +204,11 @@ mod tests {
             let frame = Bytes::from(batch);
             let prepared = prepare(&runtime, &frame, &frame, &config, 9, NOW_MS + 50).await?;
             let copied = prepared.batch.as_ptr() != frame.as_ptr();
-            assert_eq!(copied, prepared.batch != frame, "what is not changed is not copied");
+            assert_eq!(
+                copied,
+                prepared.batch != frame,
+                "what is not changed is not copied"
+            );
             assert!(Batch::parse(&prepared.batch).unwrap().crc_is_valid());
             Ok(prepared)
         })
@@ -194,12 +219,22 @@ mod tests {
         let batch = records(10).build(0, -1);
         let prepared = prepared(batch.clone(), &[]).unwrap();
         assert_eq!(prepared.batch, batch);
-        assert_eq!((prepared.max_timestamp, prepared.offset_of_max_timestamp_delta), (NOW_MS, 0));
+        assert_eq!(
+            (
+                prepared.max_timestamp,
+                prepared.offset_of_max_timestamp_delta
+            ),
+            (NOW_MS, 0)
+        );
     }
 
     #[test]
     fn a_wrong_largest_timestamp_is_put_right() {
-        let lie = rewrite_timestamps(&records(10).build(0, -1), TimestampType::CreateTime, NOW_MS + 999);
+        let lie = rewrite_timestamps(
+            &records(10).build(0, -1),
+            TimestampType::CreateTime,
+            NOW_MS + 999,
+        );
         let prepared = prepared(lie, &[]).unwrap();
         assert_eq!(prepared.header.max_timestamp, NOW_MS);
         assert_eq!(prepared.batch, records(10).build(0, -1));
@@ -208,11 +243,23 @@ mod tests {
     #[test]
     fn log_append_time_replaces_the_producers_whatever_the_codec() {
         for codec in ["producer", "zstd"] {
-            let topic = [("message.timestamp.type", "LogAppendTime"), ("compression.type", codec)];
+            let topic = [
+                ("message.timestamp.type", "LogAppendTime"),
+                ("compression.type", codec),
+            ];
             let prepared = prepared(records(10).build(0, -1), &topic).unwrap();
-            assert_eq!(prepared.header.timestamp_type(), TimestampType::LogAppendTime);
-            assert_eq!((prepared.header.max_timestamp, prepared.max_timestamp), (NOW_MS + 50, NOW_MS + 50));
-            assert_eq!(prepared.header.compression() == Ok(Compression::Zstd), codec == "zstd");
+            assert_eq!(
+                prepared.header.timestamp_type(),
+                TimestampType::LogAppendTime
+            );
+            assert_eq!(
+                (prepared.header.max_timestamp, prepared.max_timestamp),
+                (NOW_MS + 50, NOW_MS + 50)
+            );
+            assert_eq!(
+                prepared.header.compression() == Ok(Compression::Zstd),
+                codec == "zstd"
+            );
         }
     }
 
@@ -228,7 +275,10 @@ mod tests {
         ] {
             let prepared = prepared(sent.build(0, -1), &[("compression.type", codec)]).unwrap();
             assert_eq!(prepared.header.compression(), Ok(stored));
-            assert_eq!((prepared.header.record_count, prepared.header.max_timestamp), (2, NOW_MS));
+            assert_eq!(
+                (prepared.header.record_count, prepared.header.max_timestamp),
+                (2, NOW_MS)
+            );
         }
     }
 
@@ -237,7 +287,10 @@ mod tests {
         let batch = records(5_000).build(0, -1);
         let exact = batch.len().to_string();
         assert!(prepared(batch.clone(), &[("max.message.bytes", &exact)]).is_ok());
-        let topic = [("max.message.bytes", exact.as_str()), ("compression.type", "gzip")];
+        let topic = [
+            ("max.message.bytes", exact.as_str()),
+            ("compression.type", "gzip"),
+        ];
         let rejection = prepared(batch, &topic).err().expect("noise grows in gzip");
         assert_eq!(rejection.kind, RejectionKind::MessageTooLarge);
     }

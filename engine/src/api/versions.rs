@@ -17,15 +17,31 @@ pub struct Served {
 }
 
 const fn served(key: ApiKey, min: i16, max: i16) -> Served {
-    Served { key, advertised: (min, max), handled: (min, max) }
+    Served {
+        key,
+        advertised: (min, max),
+        handled: (min, max),
+    }
 }
 
 /// All APIs of this node, by key.
 pub const SERVED: &[Served] = &[
     // KAFKA-18659: librdkafka before 2.11.1 looks for versions that nobody serves any more (PROTOCOL §1.2).
-    Served { key: ApiKey::Produce, advertised: (0, 9), handled: (3, 9) },
-    Served { key: ApiKey::Fetch, advertised: (4, 11), handled: (4, 12) },
-    Served { key: ApiKey::ListOffsets, advertised: (1, 6), handled: (1, 11) },
+    Served {
+        key: ApiKey::Produce,
+        advertised: (0, 9),
+        handled: (3, 9),
+    },
+    Served {
+        key: ApiKey::Fetch,
+        advertised: (4, 11),
+        handled: (4, 12),
+    },
+    Served {
+        key: ApiKey::ListOffsets,
+        advertised: (1, 6),
+        handled: (1, 11),
+    },
     served(ApiKey::Metadata, 0, 8),
     served(ApiKey::FindCoordinator, 0, 4),
     served(ApiKey::ApiVersions, 0, 4),
@@ -64,7 +80,11 @@ mod tests {
         for served in SERVED {
             assert!(served.advertised.1 <= served.handled.1, "{:?}", served.key);
             let produce = served.key as i16 == 0;
-            assert!(produce || served.advertised.0 == served.handled.0, "{:?}", served.key);
+            assert!(
+                produce || served.advertised.0 == served.handled.0,
+                "{:?}",
+                served.key
+            );
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use net::cluster::{Cluster, ClusterError, Topic};
-use net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use net::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+};
 use net::messages::{ApiKey, Request};
 use net::platform::Runtime;
 use net::records::{BatchError, Decompressor, split_batches};
@@ -17,7 +19,8 @@ use net::wire::{Records, Uuid};
 use super::offsets::{self, EARLIEST, LATEST};
 use super::template::Template;
 use super::{
-    ConnectArguments, Failure, Outcome, PATIENCE, RETRY_PAUSE, error_name, is_stale_metadata, output, topic_with_leaders,
+    ConnectArguments, Failure, Outcome, PATIENCE, RETRY_PAUSE, error_name, is_stale_metadata,
+    output, topic_with_leaders,
 };
 
 /// Bytes of records in one answer, and of one partition in it.
@@ -77,13 +80,20 @@ impl ConsumeArguments {
         let mut cluster = self.connect.connect(&runtime).await?;
         let topic = topic_with_leaders(&mut cluster, &self.topic, false).await?;
         let partitions = match self.partitions.is_empty() {
-            true => topic.partitions.iter().map(|partition| partition.index).collect(),
+            true => topic
+                .partitions
+                .iter()
+                .map(|partition| partition.index)
+                .collect(),
             false => self.partitions.clone(),
         };
         let begin = match self.offset {
             Begin::Start => offsets::list(&mut cluster, &topic, &partitions, EARLIEST).await?,
             Begin::End => offsets::list(&mut cluster, &topic, &partitions, LATEST).await?,
-            Begin::At(offset) => partitions.iter().map(|partition| (*partition, offset)).collect(),
+            Begin::At(offset) => partitions
+                .iter()
+                .map(|partition| (*partition, offset))
+                .collect(),
         };
         let ends = match self.until_end {
             true => Some(offsets::list(&mut cluster, &topic, &partitions, LATEST).await?),
@@ -112,13 +122,25 @@ async fn consume(mut cluster: Cluster, mut topic: Topic, mut printer: Printer) -
         let mut by_leader: BTreeMap<i32, Vec<(i32, i64)>> = BTreeMap::new();
         for partition in &topic.partitions {
             if let Some(position) = wanted.get(&partition.index) {
-                by_leader.entry(partition.leader).or_default().push((partition.index, *position));
+                by_leader
+                    .entry(partition.leader)
+                    .or_default()
+                    .push((partition.index, *position));
             }
         }
         let leaders = u32::try_from(by_leader.len()).unwrap_or(u32::MAX).max(1);
         let mut trouble = None;
         for (leader, positions) in by_leader {
-            match fetch(&mut cluster, &topic, leader, &positions, WAIT_MAX / leaders, &mut printer).await? {
+            match fetch(
+                &mut cluster,
+                &topic,
+                leader,
+                &positions,
+                WAIT_MAX / leaders,
+                &mut printer,
+            )
+            .await?
+            {
                 Fetched::Well => {}
                 Fetched::Trouble(why) => trouble = Some(why),
             }
@@ -179,23 +201,39 @@ async fn fetch(
     };
     let answer = match answered.await {
         Ok(answer) => answer,
-        Err(error @ (ClusterError::Client { .. } | ClusterError::Connect { .. } | ClusterError::UnknownBroker(_))) => {
+        Err(
+            error @ (ClusterError::Client { .. }
+            | ClusterError::Connect { .. }
+            | ClusterError::UnknownBroker(_)),
+        ) => {
             return Ok(Fetched::Trouble(error.to_string()));
         }
         Err(error) => return Err(error.into()),
     };
     let response = answer.decode(FetchResponse::decode)?;
     if response.error_code != 0 {
-        return Err(Failure::Said(format!("Fetch: {}", error_name(response.error_code))));
+        return Err(Failure::Said(format!(
+            "Fetch: {}",
+            error_name(response.error_code)
+        )));
     }
     let mut fetched = Fetched::Well;
-    for partition in response.responses.iter().flat_map(|topic| &topic.partitions) {
+    for partition in response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+    {
         let code = partition.error_code;
         if code == 0 {
             printer.take(partition)?;
             continue;
         }
-        let why = format!("{}-{}: {}", topic.name, partition.partition_index, error_name(code));
+        let why = format!(
+            "{}-{}: {}",
+            topic.name,
+            partition.partition_index,
+            error_name(code)
+        );
         if !is_stale_metadata(code) {
             printer.write()?;
             return Err(Failure::Said(why));
@@ -226,13 +264,21 @@ impl Printer {
             return BTreeMap::new();
         }
         let end = |partition: &i32| self.ends.as_ref().map_or(i64::MAX, |ends| ends[partition]);
-        self.positions.iter().filter(|(partition, next)| **next < end(partition)).map(|(p, next)| (*p, *next)).collect()
+        self.positions
+            .iter()
+            .filter(|(partition, next)| **next < end(partition))
+            .map(|(p, next)| (*p, *next))
+            .collect()
     }
 
     fn take(&mut self, data: &PartitionData<'_>) -> Outcome<()> {
-        let Some(Records::Borrowed(bytes)) = data.records else { return Ok(()) };
+        let Some(Records::Borrowed(bytes)) = data.records else {
+            return Ok(());
+        };
         let index = data.partition_index;
-        let Some(position) = self.positions.get_mut(&index) else { return Ok(()) };
+        let Some(position) = self.positions.get_mut(&index) else {
+            return Ok(());
+        };
         let end = self.ends.as_ref().map_or(i64::MAX, |ends| ends[&index]);
         let damaged = |offset: i64, what: &dyn std::fmt::Display| {
             Failure::Said(format!("{}-{index} at offset {offset}: {what}", self.topic))
@@ -245,7 +291,10 @@ impl Printer {
                 Err(error) => return Err(damaged(*position, &error)),
             };
             if !batch.crc_is_valid() {
-                return Err(damaged(batch.header().base_offset, &"the batch's checksum does not hold"));
+                return Err(damaged(
+                    batch.header().base_offset,
+                    &"the batch's checksum does not hold",
+                ));
             }
             if !batch.header().is_control() {
                 let records = batch.records(&mut self.decompressor);
@@ -258,7 +307,8 @@ impl Printer {
                         return Ok(());
                     }
                     self.left -= 1;
-                    self.template.print(&self.topic, index, &record, &mut self.out);
+                    self.template
+                        .print(&self.topic, index, &record, &mut self.out);
                     if self.out.len() >= PRINT_BYTES {
                         output::write(&self.out)?;
                         self.out.clear();
@@ -305,14 +355,22 @@ mod tests {
     }
 
     fn taken(printer: &mut Printer, bytes: &[u8]) -> Outcome<String> {
-        let data = PartitionData { records: Some(Records::Borrowed(bytes)), ..Default::default() };
+        let data = PartitionData {
+            records: Some(Records::Borrowed(bytes)),
+            ..Default::default()
+        };
         printer.take(&data)?;
         Ok(String::from_utf8_lossy(&std::mem::take(&mut printer.out)).into_owned())
     }
 
     #[test]
     fn printing_begins_and_ends_inside_batches() {
-        let log = [batch(3, &["a", "b", "c"], false), batch(6, &["marker"], true), batch(7, &["d", "e"], false)].concat();
+        let log = [
+            batch(3, &["a", "b", "c"], false),
+            batch(6, &["marker"], true),
+            batch(7, &["d", "e"], false),
+        ]
+        .concat();
         let mut all = printer(0, None, 99);
         assert_eq!(taken(&mut all, &log).expect("good"), "3=a 4=b 5=c 7=d 8=e ");
         assert_eq!(all.wanted(), BTreeMap::from([(0, 9)]));
@@ -330,11 +388,16 @@ mod tests {
     fn a_cut_batch_waits_and_a_damaged_one_is_not_printed() {
         let mut log = [batch(0, &["a"], false), batch(1, &["b"], false)].concat();
         let mut cut = printer(0, None, 99);
-        assert_eq!(taken(&mut cut, &log[..log.len() - 3]).expect("good"), "0=a ");
+        assert_eq!(
+            taken(&mut cut, &log[..log.len() - 3]).expect("good"),
+            "0=a "
+        );
         assert_eq!(cut.wanted(), BTreeMap::from([(0, 1)]));
         let last = log.len() - 3;
         log[last] ^= 1;
-        assert!(matches!(taken(&mut cut, &log), Err(Failure::Said(why)) if why.contains("offset 1: the batch's checksum")));
+        assert!(
+            matches!(taken(&mut cut, &log), Err(Failure::Said(why)) if why.contains("offset 1: the batch's checksum"))
+        );
     }
 
     #[test]

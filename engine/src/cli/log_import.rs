@@ -21,7 +21,8 @@ use crate::cluster::{ControlRequest, ControlResponse, Controller, MetadataImage,
 use crate::log::adoption;
 use crate::log::import::{Import, ImportedLog};
 use crate::log::kafka_files::{
-    LEADER_EPOCH_CHECKPOINT, LOG_START_CHECKPOINT, decode_epoch_checkpoint, decode_offset_checkpoint,
+    LEADER_EPOCH_CHECKPOINT, LOG_START_CHECKPOINT, decode_epoch_checkpoint,
+    decode_offset_checkpoint,
 };
 use crate::log::segment::{parse_segment_file_name, segment_file_name};
 use crate::log::segment_scanner::Fed;
@@ -68,14 +69,23 @@ impl LogCommand {
 
 impl ImportArguments {
     fn run(self) -> Outcome<()> {
-        let ImportArguments { directory, topic, partition, settings } = self;
-        let source = Source::open(&directory).map_err(|error| Failure::Said(format!("{}: {error}", directory.display())))?;
+        let ImportArguments {
+            directory,
+            topic,
+            partition,
+            settings,
+        } = self;
+        let source = Source::open(&directory)
+            .map_err(|error| Failure::Said(format!("{}: {error}", directory.display())))?;
         let config = Arc::new(settings.load().map_err(Failure::Said)?);
         let ours = config.data_directory();
-        std::fs::create_dir_all(&ours).map_err(|error| Failure::Said(format!("{}: {error}", ours.display())))?;
+        std::fs::create_dir_all(&ours)
+            .map_err(|error| Failure::Said(format!("{}: {error}", ours.display())))?;
         let lock = node_thread::lock(&ours).map_err(Failure::Said)?;
         let place = Place { topic, partition };
-        let told = on_executor(move |runtime| async move { import(&runtime, &ours, &config, &source, &place).await })?;
+        let told = on_executor(move |runtime| async move {
+            import(&runtime, &ours, &config, &source, &place).await
+        })?;
         drop(lock);
         output::write(told.as_bytes())
     }
@@ -95,9 +105,14 @@ async fn import(
     place: &Place,
 ) -> Outcome<String> {
     let disk = Disk::open_data_directory(runtime, ours).await;
-    let disk = disk.map_err(|error| Failure::Said(format!("data directory {}: {error}", ours.display())))?;
-    let identity = data_directory::open(&disk, runtime, config).await.map_err(Failure::new)?;
-    let (mut store, image) = node::open_metadata(runtime, &disk, config, &identity).await.map_err(Failure::new)?;
+    let disk =
+        disk.map_err(|error| Failure::Said(format!("data directory {}: {error}", ours.display())))?;
+    let identity = data_directory::open(&disk, runtime, config)
+        .await
+        .map_err(Failure::new)?;
+    let (mut store, image) = node::open_metadata(runtime, &disk, config, &identity)
+        .await
+        .map_err(Failure::new)?;
     let known = node::known_partitions(&image);
     let plan = Plan::new(runtime, image, place)?;
     // Everything is read and judged before anything changes.
@@ -106,14 +121,27 @@ async fn import(
     let told = source.describe(&name, &imported);
     let records = plan.records(imported.checkpoint.leader_epoch)?;
     let settings = StorageSettings::from_broker(config);
-    let recovered = recover(runtime, &disk, &settings, &known).await.map_err(Failure::new)?;
-    if let Some(present) = recovered.partitions.iter().find(|present| present.id() == plan.id) {
+    let recovered = recover(runtime, &disk, &settings, &known)
+        .await
+        .map_err(Failure::new)?;
+    if let Some(present) = recovered
+        .partitions
+        .iter()
+        .find(|present| present.id() == plan.id)
+    {
         refuse_used(&name, present)?;
     }
     let read = |base, position, length| source.read(base, position, length);
-    let checkpoint = adoption::place(runtime, &disk, imported, read).await.map_err(Failure::new)?;
-    store.append(&records, runtime.wall_clock_ms()).await.map_err(Failure::new)?;
-    adoption::adopt(runtime, &disk, checkpoint).await.map_err(Failure::new)?;
+    let checkpoint = adoption::place(runtime, &disk, imported, read)
+        .await
+        .map_err(Failure::new)?;
+    store
+        .append(&records, runtime.wall_clock_ms())
+        .await
+        .map_err(Failure::new)?;
+    adoption::adopt(runtime, &disk, checkpoint)
+        .await
+        .map_err(Failure::new)?;
     Ok(told)
 }
 
@@ -123,7 +151,9 @@ fn refuse_used(name: &str, present: &RecoveredPartition) -> Outcome<()> {
         return Ok(());
     }
     let (start, end) = (state.log_start, state.end_offset);
-    Err(Failure::Said(format!("{name} holds or held records (offsets {start} to {end}): nothing is imported over them")))
+    Err(Failure::Said(format!(
+        "{name} holds or held records (offsets {start} to {end}): nothing is imported over them"
+    )))
 }
 
 /// What the metadata has to learn.
@@ -137,43 +167,77 @@ struct Plan {
 impl Plan {
     fn new(runtime: &Runtime, image: MetadataImage, place: &Place) -> Outcome<Plan> {
         let index = place.partition;
-        let count = image.topic(&place.topic).map_or(0, |topic| topic.partitions.len());
+        let count = image
+            .topic(&place.topic)
+            .map_or(0, |topic| topic.partitions.len());
         let count = i32::try_from(count).expect("partition counts are bounded");
         if !(0..=count).contains(&index) {
             let name = &place.topic;
-            return Err(Failure::Said(format!("topic {name} has {count} partitions: the next one is {count}, not {index}")));
+            return Err(Failure::Said(format!(
+                "topic {name} has {count} partitions: the next one is {count}, not {index}"
+            )));
         }
-        let known = image.topic(&place.topic).map(|topic| (topic.id, topic.partitions.get(index as usize).cloned()));
+        let known = image
+            .topic(&place.topic)
+            .map(|topic| (topic.id, topic.partitions.get(index as usize).cloned()));
         if let Some((topic_id, Some(present))) = known {
             let present = Some((present.leader, present.leader_epoch));
-            return Ok(Plan { id: PartitionId { topic_id, index }, records: Vec::new(), present });
+            return Ok(Plan {
+                id: PartitionId { topic_id, index },
+                records: Vec::new(),
+                present,
+            });
         }
         let name = place.topic.clone();
         let request = match known {
             None => {
-                let topic = NewTopic { name, partitions: 1, replication_factor: -1, ..NewTopic::default() };
-                ControlRequest::CreateTopics { topics: vec![topic], validate_only: false }
+                let topic = NewTopic {
+                    name,
+                    partitions: 1,
+                    replication_factor: -1,
+                    ..NewTopic::default()
+                };
+                ControlRequest::CreateTopics {
+                    topics: vec![topic],
+                    validate_only: false,
+                }
             }
             Some(_) => {
-                let topics = vec![MorePartitions { name, count: count + 1, assignments: None }];
-                ControlRequest::CreatePartitions { topics, validate_only: false }
+                let topics = vec![MorePartitions {
+                    name,
+                    count: count + 1,
+                    assignments: None,
+                }];
+                ControlRequest::CreatePartitions {
+                    topics,
+                    validate_only: false,
+                }
             }
         };
-        let decision = Controller::new(Arc::new(image)).handle(&request, &mut || new_topic_id(runtime));
+        let decision =
+            Controller::new(Arc::new(image)).handle(&request, &mut || new_topic_id(runtime));
         let refusal = match decision.response {
             ControlResponse::CreateTopics(results) => results.into_iter().find_map(Result::err),
             ControlResponse::CreatePartitions(results) => results.into_iter().find_map(Result::err),
             _ => None,
         };
         if let Some(refusal) = refusal {
-            return Err(Failure::Said(refusal.message.unwrap_or_else(|| format!("{:?}", refusal.kind))));
+            return Err(Failure::Said(
+                refusal
+                    .message
+                    .unwrap_or_else(|| format!("{:?}", refusal.kind)),
+            ));
         }
         let added = decision.records.iter().find_map(|record| match record {
             Record::Partition { topic_id, .. } => Some(*topic_id),
             _ => None,
         });
         let topic_id = added.expect("the decision adds a partition");
-        Ok(Plan { id: PartitionId { topic_id, index }, records: decision.records, present: None })
+        Ok(Plan {
+            id: PartitionId { topic_id, index },
+            records: decision.records,
+            present: None,
+        })
     }
 
     /// The records that also bring the partition's leader epoch to that of its newest record: every later leader has
@@ -188,10 +252,16 @@ impl Plan {
         if let Some((leader, present)) = self.present {
             let missing = epoch.0.saturating_sub(present.0);
             if missing > EPOCHS_MAX {
-                return Err(Failure::Said(format!("its leader epoch is {epoch}: import it as a new partition")));
+                return Err(Failure::Said(format!(
+                    "its leader epoch is {epoch}: import it as a new partition"
+                )));
             }
             let PartitionId { topic_id, index } = self.id;
-            records.extend((0..missing).map(|_| Record::NewLeader { topic_id, index, leader }));
+            records.extend((0..missing).map(|_| Record::NewLeader {
+                topic_id,
+                index,
+                leader,
+            }));
         }
         Ok(records)
     }
@@ -209,11 +279,16 @@ impl Source {
         let mut segments = Vec::new();
         for entry in std::fs::read_dir(directory)? {
             let name = entry?.file_name();
-            let Some((base, "log")) = name.to_str().and_then(parse_segment_file_name) else { continue };
+            let Some((base, "log")) = name.to_str().and_then(parse_segment_file_name) else {
+                continue;
+            };
             segments.push((base, File::open(directory.join(&name))?));
         }
         segments.sort_by_key(|(base, _)| *base);
-        Ok(Source { directory: directory.canonicalize()?, segments })
+        Ok(Source {
+            directory: directory.canonicalize()?,
+            segments,
+        })
     }
 
     fn failed<E: std::fmt::Display>(&self) -> impl Fn(E) -> Failure + '_ {
@@ -224,22 +299,33 @@ impl Source {
         let mut import = Import::new(id, name, now_ms);
         for (base, file) in &self.segments {
             let metadata = file.metadata().map_err(self.failed())?;
-            let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let created_ms = modified.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(now_ms);
+            let modified = metadata
+                .modified()
+                .ok()
+                .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let created_ms = modified
+                .and_then(|age| i64::try_from(age.as_millis()).ok())
+                .unwrap_or(now_ms);
             let length = metadata.len();
-            import.start_segment(*base, length, created_ms).map_err(self.failed())?;
+            import
+                .start_segment(*base, length, created_ms)
+                .map_err(self.failed())?;
             let mut wanted = READ_BYTES;
             loop {
                 let position = u64::from(import.position().0);
                 let left = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX);
-                let bytes = self.read(*base, position, wanted.min(left)).map_err(self.failed())?;
+                let bytes = self
+                    .read(*base, position, wanted.min(left))
+                    .map_err(self.failed())?;
                 match import.feed(&bytes).map_err(self.failed())? {
                     Fed::More { length } => wanted = length.max(READ_BYTES),
                     Fed::Complete | Fed::Ended(_) => break,
                 }
             }
         }
-        import.finish(self.log_start(), self.epochs()).map_err(self.failed())
+        import
+            .finish(self.log_start(), self.epochs())
+            .map_err(self.failed())
     }
 
     fn read(&self, base: Offset, position: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -256,7 +342,9 @@ impl Source {
         let index: i32 = index.parse().ok()?;
         let file = std::fs::read(self.directory.parent()?.join(LOG_START_CHECKPOINT)).ok()?;
         let entries = decode_offset_checkpoint(&file).ok()?;
-        let mut own = entries.into_iter().filter(|(name, partition, _)| name == topic && *partition == index);
+        let mut own = entries
+            .into_iter()
+            .filter(|(name, partition, _)| name == topic && *partition == index);
         own.next().map(|(_, _, offset)| offset)
     }
 
@@ -267,15 +355,23 @@ impl Source {
 
     fn describe(&self, name: &str, imported: &ImportedLog) -> String {
         let state = &imported.checkpoint;
-        let bytes: u64 = state.segments.iter().map(|segment| u64::from(segment.size)).sum();
+        let bytes: u64 = state
+            .segments
+            .iter()
+            .map(|segment| u64::from(segment.size))
+            .sum();
         let (start, end, count) = (state.log_start, state.end_offset, state.segments.len());
         let from = self.directory.display();
-        let mut text = format!("{from} is now {name}: offsets {start} to {end}, {count} segments, {bytes} bytes\n");
+        let mut text = format!(
+            "{from} is now {name}: offsets {start} to {end}, {count} segments, {bytes} bytes\n"
+        );
         if let Some(cut) = imported.cut {
             let file = segment_file_name(cut.segment, "log");
             let lost = cut.file_bytes - u64::from(cut.valid_bytes.0);
             let why = cut.end;
-            text.push_str(&format!("left out: the last {lost} bytes of {file} are no whole, good batch ({why:?})\n"));
+            text.push_str(&format!(
+                "left out: the last {lost} bytes of {file} are no whole, good batch ({why:?})\n"
+            ));
         }
         text
     }

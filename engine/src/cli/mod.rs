@@ -53,7 +53,12 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct ConnectArguments {
     /// Brokers to ask first: HOST:PORT, several separated by commas.
-    #[arg(short = 'b', long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9092"
+    )]
     bootstrap_server: String,
 }
 
@@ -79,7 +84,9 @@ impl Failure {
 impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Failure {
         match error {
-            ClusterError::Refused { api, code } => Failure::Said(format!("{api}: {}", error_name(code))),
+            ClusterError::Refused { api, code } => {
+                Failure::Said(format!("{api}: {}", error_name(code)))
+            }
             other => Failure::new(other),
         }
     }
@@ -120,14 +127,19 @@ where
 
 impl ConnectArguments {
     async fn connect(&self, runtime: &Runtime) -> Outcome<Cluster> {
-        let settings = ClientSettings { client_id: "tidelog-cli".to_owned(), timeout: PATIENCE };
+        let settings = ClientSettings {
+            client_id: "tidelog-cli".to_owned(),
+            timeout: PATIENCE,
+        };
         Ok(Cluster::connect(runtime, &self.bootstrap_server, settings).await?)
     }
 }
 
 /// Kafka's name of an error code.
 fn error_name(code: i16) -> String {
-    let Some(known) = ErrorCode::from_code(code) else { return format!("error {code}") };
+    let Some(known) = ErrorCode::from_code(code) else {
+        return format!("error {code}");
+    };
     let mut name = String::new();
     for letter in format!("{known:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
@@ -166,12 +178,19 @@ async fn topic_with_leaders(cluster: &mut Cluster, name: &str, create: bool) -> 
     let started = cluster.runtime().monotonic();
     loop {
         let mut topics = cluster.topics(Some(&[name]), create).await?;
-        let topic = topics.pop().ok_or_else(|| Failure::new("Metadata: the broker says nothing about the topic"))?;
-        let in_partition = topic.partitions.iter().map(|partition| match partition.leader {
-            ..0 => ErrorCode::LeaderNotAvailable.code(),
-            _ => 0,
-        });
-        let code = std::iter::once(topic.error_code).chain(in_partition).find(|code| *code != 0);
+        let topic = topics
+            .pop()
+            .ok_or_else(|| Failure::new("Metadata: the broker says nothing about the topic"))?;
+        let in_partition = topic
+            .partitions
+            .iter()
+            .map(|partition| match partition.leader {
+                ..0 => ErrorCode::LeaderNotAvailable.code(),
+                _ => 0,
+            });
+        let code = std::iter::once(topic.error_code)
+            .chain(in_partition)
+            .find(|code| *code != 0);
         let Some(code) = code else { return Ok(topic) };
         let created_soon = create && code == ErrorCode::UnknownTopicOrPartition.code();
         let comes = created_soon || code == ErrorCode::LeaderNotAvailable.code();
@@ -192,7 +211,10 @@ mod tests {
         assert_eq!(error_name(17), "INVALID_TOPIC_EXCEPTION");
         assert_eq!(error_name(-1), "UNKNOWN_SERVER_ERROR");
         assert_eq!(error_name(9999), "error 9999");
-        assert_eq!(error_text(36, Some("Topic 'a' already exists.")), "TOPIC_ALREADY_EXISTS: Topic 'a' already exists.");
+        assert_eq!(
+            error_text(36, Some("Topic 'a' already exists.")),
+            "TOPIC_ALREADY_EXISTS: Topic 'a' already exists."
+        );
         assert_eq!(error_text(36, None), "TOPIC_ALREADY_EXISTS");
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use net::cluster::{Cluster, Topic};
-use net::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic};
+use net::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use net::messages::{ApiKey, Request};
 
 use super::{Failure, Outcome, PATIENCE, error_name};
@@ -21,13 +23,24 @@ pub(super) async fn list(
     timestamp: i64,
 ) -> Outcome<BTreeMap<i32, i64>> {
     let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for partition in topic.partitions.iter().filter(|partition| partitions.contains(&partition.index)) {
-        by_leader.entry(partition.leader).or_default().push(partition.index);
+    for partition in topic
+        .partitions
+        .iter()
+        .filter(|partition| partitions.contains(&partition.index))
+    {
+        by_leader
+            .entry(partition.leader)
+            .or_default()
+            .push(partition.index);
     }
     let mut found = BTreeMap::new();
     for (leader, partitions) in by_leader {
         let connection = cluster.broker(leader).await?;
-        let wanted = |index: &i32| ListOffsetsPartition { partition_index: *index, timestamp, ..Default::default() };
+        let wanted = |index: &i32| ListOffsetsPartition {
+            partition_index: *index,
+            timestamp,
+            ..Default::default()
+        };
         let request = Request::ListOffsets(ListOffsetsRequest {
             replica_id: -1,
             topics: vec![ListOffsetsTopic {
@@ -45,13 +58,19 @@ pub(super) async fn list(
             let index = partition.partition_index;
             if partition.error_code != 0 {
                 let name = error_name(partition.error_code);
-                return Err(Failure::Said(format!("offsets of {}-{index}: {name}", topic.name)));
+                return Err(Failure::Said(format!(
+                    "offsets of {}-{index}: {name}",
+                    topic.name
+                )));
             }
             found.insert(index, partition.offset);
         }
     }
     match partitions.iter().find(|index| !found.contains_key(index)) {
-        Some(index) => Err(Failure::Said(format!("topic {} has no partition {index}", topic.name))),
+        Some(index) => Err(Failure::Said(format!(
+            "topic {} has no partition {index}",
+            topic.name
+        ))),
         None => Ok(found),
     }
 }

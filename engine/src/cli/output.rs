@@ -7,10 +7,12 @@ use super::{Failure, Outcome};
 /// Writes to the standard output, at once.
 pub(super) fn write(bytes: &[u8]) -> Outcome<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Said(format!("the output cannot be written: {error}")),
-    })
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::Said(format!("the output cannot be written: {error}")),
+        })
 }
 
 /// Rows under a head, in columns as wide as they need to be; the last one is not padded.
@@ -42,7 +44,13 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other() {
-        let rows = [vec!["a".to_owned(), "OK".to_owned()], vec!["longer".to_owned(), "no".to_owned()]];
-        assert_eq!(table(&["TOPIC", "STATUS"], &rows), "TOPIC   STATUS\na       OK\nlonger  no\n");
+        let rows = [
+            vec!["a".to_owned(), "OK".to_owned()],
+            vec!["longer".to_owned(), "no".to_owned()],
+        ];
+        assert_eq!(
+            table(&["TOPIC", "STATUS"], &rows),
+            "TOPIC   STATUS\na       OK\nlonger  no\n"
+        );
     }
 }

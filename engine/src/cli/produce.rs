@@ -10,15 +10,17 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use clap::Args;
 use net::cluster::{Cluster, Connection, Topic, partition_of_key};
-use net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use net::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
 use net::messages::{ApiKey, Request};
 use net::platform::Runtime;
 use net::records::{BatchBuilder, Compression};
 use net::wire::{Records, Uuid};
 
 use super::{
-    ConnectArguments, Failure, Outcome, PATIENCE, RETRY_PAUSE, error_name, error_text, is_stale_metadata,
-    topic_with_leaders,
+    ConnectArguments, Failure, Outcome, PATIENCE, RETRY_PAUSE, error_name, error_text,
+    is_stale_metadata, topic_with_leaders,
 };
 
 /// Bytes of a batch before compression; brokers refuse more than 1 MiB by default.
@@ -51,7 +53,8 @@ pub struct ProduceArguments {
 }
 
 fn codec(name: &str) -> Result<Compression, String> {
-    Compression::from_name(name).ok_or_else(|| "none of none, gzip, snappy, lz4 and zstd".to_owned())
+    Compression::from_name(name)
+        .ok_or_else(|| "none of none, gzip, snappy, lz4 and zstd".to_owned())
 }
 
 fn acks(text: &str) -> Result<i16, String> {
@@ -68,18 +71,30 @@ impl ProduceArguments {
         let mut cluster = self.connect.connect(&runtime).await?;
         let topic = topic_with_leaders(&mut cluster, &self.topic, true).await?;
         let count = i32::try_from(topic.partitions.len()).expect("partition counts are 32-bit");
-        if let Some(partition) = self.partition.filter(|partition| !(0..count).contains(partition)) {
-            return Err(Failure::Said(format!("topic {} has no partition {partition}", self.topic)));
+        if let Some(partition) = self
+            .partition
+            .filter(|partition| !(0..count).contains(partition))
+        {
+            return Err(Failure::Said(format!(
+                "topic {} has no partition {partition}",
+                self.topic
+            )));
         }
-        let start = i32::try_from(runtime.random_u64() % u64::from(count.unsigned_abs().max(1))).unwrap_or(0);
+        let start = i32::try_from(runtime.random_u64() % u64::from(count.unsigned_abs().max(1)))
+            .unwrap_or(0);
         let mut batcher = Batcher::new(&self, count, start);
-        let mut sender = Sender { cluster, topic, acks: self.acks };
+        let mut sender = Sender {
+            cluster,
+            topic,
+            acks: self.acks,
+        };
         let mut lines = Lines::default();
         let mut reading = Some(spawn_reader());
         while let Some(chunks) = reading.take() {
             // What waits is read in one go, so that a fast source makes large batches and a slow one is not kept.
             let (chunks, chunk) = runtime.run_blocking(move || next_chunk(chunks)).await;
-            let more = chunk.map_err(|error| Failure::Said(format!("the input cannot be read: {error}")))?;
+            let more = chunk
+                .map_err(|error| Failure::Said(format!("the input cannot be read: {error}")))?;
             let now_ms = runtime.wall_clock_ms();
             match &more {
                 Some(chunk) => lines.feed(chunk, |line| batcher.add(line, now_ms))?,
@@ -146,7 +161,9 @@ impl Lines {
         while let Some(piece) = pieces.next() {
             let ends = pieces.peek().is_some();
             if self.rest.len() + piece.len() > LINE_BYTES_MAX {
-                return Err(Failure::Said(format!("a line is longer than {LINE_BYTES_MAX} bytes")));
+                return Err(Failure::Said(format!(
+                    "a line is longer than {LINE_BYTES_MAX} bytes"
+                )));
             }
             match (ends, self.rest.is_empty()) {
                 (true, true) => take(piece),
@@ -186,7 +203,10 @@ struct Batcher {
 impl Batcher {
     fn new(arguments: &ProduceArguments, partitions: i32, first: i32) -> Batcher {
         Batcher {
-            key_separator: arguments.key_separator.as_ref().map(|text| text.as_bytes().to_vec()),
+            key_separator: arguments
+                .key_separator
+                .as_ref()
+                .map(|text| text.as_bytes().to_vec()),
             fixed: arguments.partition,
             compression: arguments.compression,
             partitions,
@@ -207,7 +227,10 @@ impl Batcher {
             (None, None) => self.sticky,
         };
         let codec = self.compression;
-        let builder = self.open.entry(partition).or_insert_with(|| BatchBuilder::new().compression(codec, None));
+        let builder = self
+            .open
+            .entry(partition)
+            .or_insert_with(|| BatchBuilder::new().compression(codec, None));
         if !builder.is_empty() && builder.size_in_bytes() + line.len() > BATCH_BYTES_MAX {
             let batch = Bytes::from(builder.build(0, -1));
             self.sealed.entry(partition).or_default().push_back(batch);
@@ -220,8 +243,15 @@ impl Batcher {
 
     /// Every batch that holds something.
     fn seal(&mut self) -> Sealed {
-        for (partition, builder) in self.open.iter_mut().filter(|(_, builder)| !builder.is_empty()) {
-            self.sealed.entry(*partition).or_default().push_back(Bytes::from(builder.build(0, -1)));
+        for (partition, builder) in self
+            .open
+            .iter_mut()
+            .filter(|(_, builder)| !builder.is_empty())
+        {
+            self.sealed
+                .entry(*partition)
+                .or_default()
+                .push_back(Bytes::from(builder.build(0, -1)));
         }
         self.sticky = (self.sticky + 1) % self.partitions.max(1);
         std::mem::take(&mut self.sealed)
@@ -233,7 +263,10 @@ fn split_key<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8
     if separator.is_empty() {
         return (None, line);
     }
-    match line.windows(separator.len()).position(|window| window == separator) {
+    match line
+        .windows(separator.len())
+        .position(|window| window == separator)
+    {
         Some(at) => (Some(&line[..at]), &line[at + separator.len()..]),
         None => (None, line),
     }
@@ -257,10 +290,17 @@ impl Sender {
             }
             let mut by_leader: BTreeMap<i32, Vec<(i32, Bytes)>> = BTreeMap::new();
             for (partition, batches) in &sealed {
-                let leader = self.topic.partitions.iter().find(|known| known.index == *partition);
+                let leader = self
+                    .topic
+                    .partitions
+                    .iter()
+                    .find(|known| known.index == *partition);
                 let leader = leader.map_or(-1, |known| known.leader);
                 let batch = batches.front().expect("empty queues were dropped").clone();
-                by_leader.entry(leader).or_default().push((*partition, batch));
+                by_leader
+                    .entry(leader)
+                    .or_default()
+                    .push((*partition, batch));
             }
             let mut stale = None;
             for (leader, batches) in by_leader {
@@ -275,7 +315,11 @@ impl Sender {
             }
             if let Some((partition, code)) = stale {
                 if self.cluster.runtime().monotonic() - started > PATIENCE {
-                    return Err(Failure::Said(format!("{}-{partition}: {}", self.topic.name, error_name(code))));
+                    return Err(Failure::Said(format!(
+                        "{}-{partition}: {}",
+                        self.topic.name,
+                        error_name(code)
+                    )));
                 }
                 self.cluster.runtime().sleep(RETRY_PAUSE).await;
                 self.topic = topic_with_leaders(&mut self.cluster, &self.topic.name, false).await?;
@@ -285,7 +329,12 @@ impl Sender {
 }
 
 /// One request; each partition with 0 or a code that says nothing was written and the metadata is old.
-async fn send(connection: &Connection, topic: &Topic, acks: i16, batches: &[(i32, Bytes)]) -> Outcome<Vec<(i32, i16)>> {
+async fn send(
+    connection: &Connection,
+    topic: &Topic,
+    acks: i16,
+    batches: &[(i32, Bytes)],
+) -> Outcome<Vec<(i32, i16)>> {
     let data = |(index, batch): &(i32, Bytes)| PartitionProduceData {
         index: *index,
         records: Some(Records::from(batch.clone())),
@@ -308,12 +357,19 @@ async fn send(connection: &Connection, topic: &Topic, acks: i16, batches: &[(i32
     let version = connection.version_up_to(ApiKey::Produce, version_max)?;
     if acks == 0 {
         connection.tell(&request, version).await?;
-        return Ok(batches.iter().map(|(partition, _)| (*partition, 0)).collect());
+        return Ok(batches
+            .iter()
+            .map(|(partition, _)| (*partition, 0))
+            .collect());
     }
     let answer = connection.call(&request, version).await?;
     let response = answer.decode(ProduceResponse::decode)?;
     let mut results = Vec::new();
-    for partition in response.responses.iter().flat_map(|topic| &topic.partition_responses) {
+    for partition in response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses)
+    {
         let (index, code) = (partition.index, partition.error_code);
         if code != 0 && !is_stale_metadata(code) {
             let text = error_text(code, partition.error_message);
@@ -335,7 +391,11 @@ mod tests {
     fn cut(pieces: &[&str]) -> Vec<String> {
         let (mut lines, mut found) = (Lines::default(), Vec::new());
         for piece in pieces {
-            lines.feed(piece.as_bytes(), |line| found.push(String::from_utf8_lossy(line).into_owned())).expect("short");
+            lines
+                .feed(piece.as_bytes(), |line| {
+                    found.push(String::from_utf8_lossy(line).into_owned())
+                })
+                .expect("short");
         }
         lines.finish(|line| found.push(String::from_utf8_lossy(line).into_owned()));
         found
@@ -352,7 +412,10 @@ mod tests {
 
     #[test]
     fn keys_end_at_the_first_separator() {
-        assert_eq!(split_key(b"k::v::w", b"::"), (Some(&b"k"[..]), &b"v::w"[..]));
+        assert_eq!(
+            split_key(b"k::v::w", b"::"),
+            (Some(&b"k"[..]), &b"v::w"[..])
+        );
         assert_eq!(split_key(b":v", b":"), (Some(&b""[..]), &b"v"[..]));
         assert_eq!(split_key(b"v", b":"), (None, &b"v"[..]));
         assert_eq!(split_key(b"v", b""), (None, &b"v"[..]));
@@ -374,9 +437,16 @@ mod tests {
         let count = |batch: &Bytes| {
             let batch = Batch::parse(batch).expect("a batch");
             assert!(batch.crc_is_valid());
-            batch.records(&mut Decompressor::default()).expect("records").filter(Result::is_ok).count() as i32
+            batch
+                .records(&mut Decompressor::default())
+                .expect("records")
+                .filter(Result::is_ok)
+                .count() as i32
         };
-        sealed.iter().map(|(partition, batches)| (*partition, batches.iter().map(count).collect())).collect()
+        sealed
+            .iter()
+            .map(|(partition, batches)| (*partition, batches.iter().map(count).collect()))
+            .collect()
     }
 
     #[test]
@@ -386,7 +456,10 @@ mod tests {
             batcher.add(line.as_bytes(), 0);
         }
         let keyed = partition_of_key(b"21", 3);
-        assert_eq!(keyed, 0, "murmur2(21) & 0x7fffffff = 1173551340, a multiple of 3");
+        assert_eq!(
+            keyed, 0,
+            "murmur2(21) & 0x7fffffff = 1173551340, a multiple of 3"
+        );
         assert_eq!(counts(&batcher.seal()), [(0, vec![2]), (1, vec![2])]);
         batcher.add(b"z", 0);
         assert_eq!(counts(&batcher.seal()), [(2, vec![1])]);

@@ -34,7 +34,9 @@ impl SettingsArguments {
         let read = |path: Option<PathBuf>| path.map(|path| NamedText::read(&path)).transpose();
         let mut sets = Vec::new();
         for set in &self.sets {
-            let (key, value) = set.split_once('=').ok_or_else(|| format!("--set {set}: give it as KEY=VALUE"))?;
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| format!("--set {set}: give it as KEY=VALUE"))?;
             sets.push((key.trim().to_owned(), value.to_owned()));
         }
         if self.insecure {

@@ -56,7 +56,13 @@ impl Template {
     }
 
     /// Appends the record to `out`. What is null prints nothing, and its length is −1.
-    pub(super) fn print(&self, topic: &str, partition: i32, record: &Record<'_>, out: &mut Vec<u8>) {
+    pub(super) fn print(
+        &self,
+        topic: &str,
+        partition: i32,
+        record: &Record<'_>,
+        out: &mut Vec<u8>,
+    ) {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text),
@@ -66,7 +72,9 @@ impl Template {
                 Piece::Field(Field::Timestamp) => number(out, record.timestamp),
                 Piece::Field(Field::Key) => out.extend_from_slice(record.key.unwrap_or_default()),
                 Piece::Field(Field::KeyLength) => number(out, length(record.key)),
-                Piece::Field(Field::Value) => out.extend_from_slice(record.value.unwrap_or_default()),
+                Piece::Field(Field::Value) => {
+                    out.extend_from_slice(record.value.unwrap_or_default())
+                }
                 Piece::Field(Field::ValueLength) => number(out, length(record.value)),
                 Piece::Field(Field::Headers) => headers(out, record),
             }
@@ -140,7 +148,9 @@ mod tests {
             headers: vec![(b"a", Some(b"1")), (b"b", None)],
         };
         let mut out = Vec::new();
-        Template::parse(format).expect("a good format").print("t", 3, &record, &mut out);
+        Template::parse(format)
+            .expect("a good format")
+            .print("t", 3, &record, &mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -153,7 +163,12 @@ mod tests {
 
     #[test]
     fn a_bad_format_is_refused_with_what_is_known() {
-        for (format, said) in [("%x", "%k key"), ("a%", "%%"), ("\\q", "\\t"), ("\\", "\\\\")] {
+        for (format, said) in [
+            ("%x", "%k key"),
+            ("a%", "%%"),
+            ("\\q", "\\t"),
+            ("\\", "\\\\"),
+        ] {
             let problem = Template::parse(format).expect_err("a bad format");
             assert!(problem.contains(said), "{format}: {problem}");
         }

@@ -2,9 +2,13 @@
 
 use clap::{Args, Subcommand};
 use net::cluster::{Cluster, Topic};
-use net::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
+use net::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
 use net::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
-use net::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse};
+use net::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
 use net::messages::{ApiKey, Request};
 use net::platform::Runtime;
 use net::wire::Uuid;
@@ -82,7 +86,11 @@ async fn create(runtime: &Runtime, arguments: &CreateArguments) -> Outcome<()> {
         let (name, value) = config
             .split_once('=')
             .ok_or_else(|| Failure::Said(format!("--config {config}: give it as KEY=VALUE")))?;
-        configs.push(CreatableTopicConfig { name: name.trim(), value: Some(value), ..Default::default() });
+        configs.push(CreatableTopicConfig {
+            name: name.trim(),
+            value: Some(value),
+            ..Default::default()
+        });
     }
     let mut cluster = arguments.connect.connect(runtime).await?;
     let connection = cluster.controller().await?;
@@ -116,31 +124,50 @@ async fn delete(runtime: &Runtime, arguments: &NamesArguments) -> Outcome<()> {
     let mut cluster = arguments.connect.connect(runtime).await?;
     let connection = cluster.controller().await?;
     let version = connection.version(ApiKey::DeleteTopics)?;
-    let mut request = DeleteTopicsRequest { timeout_ms: timeout_ms(), ..Default::default() };
+    let mut request = DeleteTopicsRequest {
+        timeout_ms: timeout_ms(),
+        ..Default::default()
+    };
     if version >= 6 {
         request.topics = arguments.names.iter().map(|name| by_name(name)).collect();
     } else {
         request.topic_names = arguments.names.iter().map(String::as_str).collect();
     }
-    let answer = connection.call(&Request::DeleteTopics(request), version).await?;
+    let answer = connection
+        .call(&Request::DeleteTopics(request), version)
+        .await?;
     let response = answer.decode(DeleteTopicsResponse::decode)?;
-    let statuses = response.responses.iter().map(|topic| match topic.error_code {
-        0 => (topic.name.unwrap_or_default(), Ok("OK")),
-        code => (topic.name.unwrap_or_default(), Err(error_text(code, topic.error_message))),
-    });
+    let statuses = response
+        .responses
+        .iter()
+        .map(|topic| match topic.error_code {
+            0 => (topic.name.unwrap_or_default(), Ok("OK")),
+            code => (
+                topic.name.unwrap_or_default(),
+                Err(error_text(code, topic.error_message)),
+            ),
+        });
     show_statuses(statuses)
 }
 
 fn by_name(name: &str) -> DeleteTopicState<'_> {
-    DeleteTopicState { name: Some(name), ..Default::default() }
+    DeleteTopicState {
+        name: Some(name),
+        ..Default::default()
+    }
 }
 
 /// Prints a line for each topic; fails if one of them did.
-fn show_statuses<'a>(statuses: impl Iterator<Item = (&'a str, Result<&'static str, String>)>) -> Outcome<()> {
+fn show_statuses<'a>(
+    statuses: impl Iterator<Item = (&'a str, Result<&'static str, String>)>,
+) -> Outcome<()> {
     let mut failed = false;
     let row = |(name, status): (&str, Result<&str, String>)| {
         failed |= status.is_err();
-        vec![name.to_owned(), status.map_or_else(|refusal| refusal, str::to_owned)]
+        vec![
+            name.to_owned(),
+            status.map_or_else(|refusal| refusal, str::to_owned),
+        ]
     };
     let rows: Vec<Vec<String>> = statuses.map(row).collect();
     output::write(table(&["TOPIC", "STATUS"], &rows).as_bytes())?;
@@ -150,8 +177,19 @@ fn show_statuses<'a>(statuses: impl Iterator<Item = (&'a str, Result<&'static st
 async fn list(runtime: &Runtime, connect: &ConnectArguments) -> Outcome<()> {
     let mut cluster = connect.connect(runtime).await?;
     let topics = cluster.topics(None, false).await?;
-    let replicas = |topic: &Topic| topic.partitions.first().map_or(0, |partition| partition.replicas.len());
-    let row = |topic: &Topic| vec![topic.name.clone(), topic.partitions.len().to_string(), replicas(topic).to_string()];
+    let replicas = |topic: &Topic| {
+        topic
+            .partitions
+            .first()
+            .map_or(0, |partition| partition.replicas.len())
+    };
+    let row = |topic: &Topic| {
+        vec![
+            topic.name.clone(),
+            topic.partitions.len().to_string(),
+            replicas(topic).to_string(),
+        ]
+    };
     let rows: Vec<Vec<String>> = topics.iter().map(row).collect();
     output::write(table(&["TOPIC", "PARTITIONS", "REPLICAS"], &rows).as_bytes())
 }
@@ -160,10 +198,20 @@ async fn describe(runtime: &Runtime, arguments: &NamesArguments) -> Outcome<()> 
     let mut cluster = arguments.connect.connect(runtime).await?;
     for (index, name) in arguments.names.iter().enumerate() {
         let topic = topic_with_leaders(&mut cluster, name, false).await?;
-        let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
+        let indexes: Vec<i32> = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.index)
+            .collect();
         let starts = offsets::list(&mut cluster, &topic, &indexes, EARLIEST).await?;
         let ends = offsets::list(&mut cluster, &topic, &indexes, LATEST).await?;
-        let list = |nodes: &[i32]| nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+        let list = |nodes: &[i32]| {
+            nodes
+                .iter()
+                .map(i32::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         let rows: Vec<Vec<String>> = topic
             .partitions
             .iter()
@@ -182,7 +230,10 @@ async fn describe(runtime: &Runtime, arguments: &NamesArguments) -> Outcome<()> 
             })
             .collect();
         let separator = if index > 0 { "\n" } else { "" };
-        let mut text = format!("{separator}topic       {name}\npartitions  {}\n", rows.len());
+        let mut text = format!(
+            "{separator}topic       {name}\npartitions  {}\n",
+            rows.len()
+        );
         if topic.id != Uuid::ZERO {
             text.push_str(&format!("id          {}\n", topic.id));
         }
@@ -190,7 +241,18 @@ async fn describe(runtime: &Runtime, arguments: &NamesArguments) -> Outcome<()> 
             text.push_str(&format!("config      {key}={value}\n"));
         }
         text.push('\n');
-        text.push_str(&table(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END"], &rows));
+        text.push_str(&table(
+            &[
+                "PARTITION",
+                "LEADER",
+                "EPOCH",
+                "REPLICAS",
+                "ISR",
+                "START",
+                "END",
+            ],
+            &rows,
+        ));
         output::write(text.as_bytes())?;
     }
     Ok(())
@@ -205,8 +267,10 @@ async fn overrides(cluster: &mut Cluster, name: &str) -> Outcome<Vec<(String, St
         configuration_keys: None,
         ..Default::default()
     };
-    let request =
-        Request::DescribeConfigs(DescribeConfigsRequest { resources: vec![resource], ..Default::default() });
+    let request = Request::DescribeConfigs(DescribeConfigsRequest {
+        resources: vec![resource],
+        ..Default::default()
+    });
     let version = connection.version(ApiKey::DescribeConfigs)?;
     let answer = connection.call(&request, version).await?;
     let response = answer.decode(DescribeConfigsResponse::decode)?;
@@ -216,8 +280,16 @@ async fn overrides(cluster: &mut Cluster, name: &str) -> Outcome<Vec<(String, St
             let text = error_text(result.error_code, result.error_message);
             return Err(Failure::Said(format!("settings of {name}: {text}")));
         }
-        let own = result.configs.iter().filter(|config| config.config_source == SET_FOR_TOPIC);
-        set.extend(own.map(|config| (config.name.to_owned(), config.value.unwrap_or_default().to_owned())));
+        let own = result
+            .configs
+            .iter()
+            .filter(|config| config.config_source == SET_FOR_TOPIC);
+        set.extend(own.map(|config| {
+            (
+                config.name.to_owned(),
+                config.value.unwrap_or_default().to_owned(),
+            )
+        }));
     }
     Ok(set)
 }

@@ -24,25 +24,38 @@ pub(crate) struct Waiting {
 }
 
 /// Takes the append in, now if possible.
-pub(crate) fn admit(shard: &Rc<Shard>, id: PartitionId, request: AppendRequest, waiter: AppendWaiter) {
+pub(crate) fn admit(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    request: AppendRequest,
+    waiter: AppendWaiter,
+) {
     if let Some(cause) = shard.journal.poison() {
         return drop(waiter.send(Err(AppendError::Poisoned(cause.to_string()))));
     }
     let mut partitions = shard.partitions.borrow_mut();
-    let Some(partition) = partitions.get_mut(&id).filter(|partition| !partition.closing) else {
+    let Some(partition) = partitions
+        .get_mut(&id)
+        .filter(|partition| !partition.closing)
+    else {
         return drop(waiter.send(Err(AppendError::UnknownPartition)));
     };
     if shard.stopping.get() {
         return drop(waiter.send(Err(AppendError::Stopping)));
     }
-    if partition.waiting.is_empty() && !partition.admitting && obstacle(shard, partition, &request).is_none() {
+    if partition.waiting.is_empty()
+        && !partition.admitting
+        && obstacle(shard, partition, &request).is_none()
+    {
         return plan(shard, partition, request, waiter);
     }
     partition.waiting.push_back(Waiting { request, waiter });
     if !partition.admitting {
         partition.admitting = true;
         let task = shard.clone();
-        shard.runtime.spawn(async move { work_off(&task, id).await });
+        shard
+            .runtime
+            .spawn(async move { work_off(&task, id).await });
     }
 }
 
@@ -51,15 +64,28 @@ enum Obstacle {
     /// Too much is pinned.
     Dirty,
     /// Its bytes are not allocated in this segment.
-    Room { segment_base: Offset, position: FilePosition, size: u32, new: bool },
+    Room {
+        segment_base: Offset,
+        position: FilePosition,
+        size: u32,
+        new: bool,
+    },
 }
 
 fn obstacle(shard: &Shard, partition: &Partition, request: &AppendRequest) -> Option<Obstacle> {
     let size = request.batch.len() as u32;
     let place = partition.log.place(request);
-    if !partition.writer.has_room(place.segment_base, place.file_position, size) {
+    if !partition
+        .writer
+        .has_room(place.segment_base, place.file_position, size)
+    {
         let new = place.roll && !partition.writer.knows(place.segment_base);
-        return Some(Obstacle::Room { segment_base: place.segment_base, position: place.file_position, size, new });
+        return Some(Obstacle::Room {
+            segment_base: place.segment_base,
+            position: place.file_position,
+            size,
+            new,
+        });
     }
     (!shard.dirty_fits(u64::from(size))).then_some(Obstacle::Dirty)
 }
@@ -78,9 +104,22 @@ async fn work_off(shard: &Rc<Shard>, id: PartitionId) {
             match obstacle(shard, partition, &front.request) {
                 None => Step::Plan,
                 Some(Obstacle::Dirty) => Step::Wait,
-                Some(Obstacle::Room { segment_base, position, size, new }) => {
+                Some(Obstacle::Room {
+                    segment_base,
+                    position,
+                    size,
+                    new,
+                }) => {
                     let segment_bytes_max = partition.log.config().segment_bytes;
-                    Step::Allocate(Room { directory: partition.directory.clone(), id, segment_base, position, size, new, segment_bytes_max })
+                    Step::Allocate(Room {
+                        directory: partition.directory.clone(),
+                        id,
+                        segment_base,
+                        position,
+                        size,
+                        new,
+                        segment_bytes_max,
+                    })
                 }
             }
         });
@@ -88,7 +127,9 @@ async fn work_off(shard: &Rc<Shard>, id: PartitionId) {
             None | Some(Step::Done) => return,
             Some(Step::Plan) => {
                 shard.with_partition(id, |partition| {
-                    let Some(front) = partition.waiting.pop_front() else { return };
+                    let Some(front) = partition.waiting.pop_front() else {
+                        return;
+                    };
                     plan(shard, partition, front.request, front.waiter);
                 });
             }
@@ -99,14 +140,19 @@ async fn work_off(shard: &Rc<Shard>, id: PartitionId) {
             }
             Some(Step::Allocate(room)) => match shard.files.make_room(shard, &room).await {
                 Ok(allocated) => {
-                    shard.with_partition(id, |partition| partition.writer.set_allocated(room.segment_base, allocated));
+                    shard.with_partition(id, |partition| {
+                        partition.writer.set_allocated(room.segment_base, allocated)
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(directory = &*room.directory, %error, "no space for a segment");
                     let refusal = if is_out_of_space(&error) {
                         AppendError::OutOfSpace
                     } else {
-                        shard.journal.poison_with(&format!("allocating a segment of {}: {error}", room.directory));
+                        shard.journal.poison_with(&format!(
+                            "allocating a segment of {}: {error}",
+                            room.directory
+                        ));
                         AppendError::Poisoned(error.to_string())
                     };
                     refuse_front(shard, id, refusal);
@@ -139,7 +185,8 @@ fn refuse_front(shard: &Shard, id: PartitionId, error: AppendError) {
 
 /// Whether the error only says that the file system is full.
 pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) || error.kind() == std::io::ErrorKind::StorageFull
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+        || error.kind() == std::io::ErrorKind::StorageFull
 }
 
 fn plan(shard: &Shard, partition: &mut Partition, request: AppendRequest, waiter: AppendWaiter) {
@@ -148,17 +195,36 @@ fn plan(shard: &Shard, partition: &mut Partition, request: AppendRequest, waiter
     }
     match partition.log.plan_append(&request) {
         Err(error) => drop(waiter.send(Err(error))),
-        Ok(PlanOutcome::Duplicate { appended, durable: true, .. }) => drop(waiter.send(Ok(appended))),
-        Ok(PlanOutcome::Duplicate { appended, wait_until, .. }) => {
-            partition.duplicates.push_back(DuplicateWaiter { wait_until, appended, waiter });
+        Ok(PlanOutcome::Duplicate {
+            appended,
+            durable: true,
+            ..
+        }) => drop(waiter.send(Ok(appended))),
+        Ok(PlanOutcome::Duplicate {
+            appended,
+            wait_until,
+            ..
+        }) => {
+            partition.duplicates.push_back(DuplicateWaiter {
+                wait_until,
+                appended,
+                waiter,
+            });
         }
         Ok(PlanOutcome::Append(planned)) => {
             if planned.roll {
                 shard.count(|counters| counters.segment_rolls += 1);
             }
-            shard.dirty_bytes.set(shard.dirty_bytes.get() + u64::from(planned.size));
+            shard
+                .dirty_bytes
+                .set(shard.dirty_bytes.get() + u64::from(planned.size));
             let id = partition.log.id();
-            shard.cache.borrow_mut().push(id, planned.batch.clone(), planned.segment_base, planned.file_position);
+            shard.cache.borrow_mut().push(
+                id,
+                planned.batch.clone(),
+                planned.segment_base,
+                planned.file_position,
+            );
             let base_offset = planned.base_offset;
             shard.journal.submit(to_pending(id, planned, waiter));
             if crate::planted::is(crate::planted::Bug::HighWatermarkAhead) {
@@ -182,12 +248,25 @@ fn to_pending(id: PartitionId, planned: PlannedAppend, waiter: AppendWaiter) -> 
         payload_position: 0,
         payload_bytes: planned.size,
     };
-    let payload = Payload::Batch { prefix: planned.batch.prefix, body: planned.batch.body.clone() };
-    let ticket = Ticket::Append { appended: planned.appended, waiter };
-    Pending { entry: Entry { header, payload }, ticket, planned: Some(Rc::new(planned)) }
+    let payload = Payload::Batch {
+        prefix: planned.batch.prefix,
+        body: planned.batch.body.clone(),
+    };
+    let ticket = Ticket::Append {
+        appended: planned.appended,
+        waiter,
+    };
+    Pending {
+        entry: Entry { header, payload },
+        ticket,
+        planned: Some(Rc::new(planned)),
+    }
 }
 
 /// A future for what the waiter gets.
-pub(crate) fn channel() -> (AppendWaiter, oneshot::Receiver<Result<Appended, AppendError>>) {
+pub(crate) fn channel() -> (
+    AppendWaiter,
+    oneshot::Receiver<Result<Appended, AppendError>>,
+) {
     oneshot::channel()
 }

@@ -30,8 +30,16 @@ impl StoredBatch {
     ///
     /// # Panics
     /// If `batch` is shorter than a header: validation let something through.
-    pub fn stamp(batch: &Bytes, mut header: BatchHeader, base_offset: Offset, epoch: LeaderEpoch) -> StoredBatch {
-        assert!(batch.len() >= HEADER_BYTES, "a validated batch has a whole header");
+    pub fn stamp(
+        batch: &Bytes,
+        mut header: BatchHeader,
+        base_offset: Offset,
+        epoch: LeaderEpoch,
+    ) -> StoredBatch {
+        assert!(
+            batch.len() >= HEADER_BYTES,
+            "a validated batch has a whole header"
+        );
         let mut prefix = [0; PREFIX_BYTES];
         prefix.copy_from_slice(&batch[..PREFIX_BYTES]);
         prefix[0..8].copy_from_slice(&base_offset.0.to_be_bytes());

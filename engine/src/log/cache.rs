@@ -80,7 +80,13 @@ impl TailCache {
     }
 
     /// Adds the batch behind the partition's last one.
-    pub fn push(&mut self, id: PartitionId, batch: StoredBatch, segment_base: Offset, position: FilePosition) {
+    pub fn push(
+        &mut self,
+        id: PartitionId,
+        batch: StoredBatch,
+        segment_base: Offset,
+        position: FilePosition,
+    ) {
         let tail = self.tails.entry(id).or_default();
         assert!(
             tail.batches
@@ -99,7 +105,9 @@ impl TailCache {
 
     /// All batches of the partition that end at or below `last_offset` are in their segments now.
     pub fn unpin(&mut self, id: PartitionId, last_offset: Offset) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(&id) else {
+            return;
+        };
         while let Some(cached) = tail.batches.get(tail.unpinned)
             && cached.batch.last_offset() <= last_offset
         {
@@ -114,8 +122,14 @@ impl TailCache {
 
     fn evict(&mut self) {
         while self.bytes_unpinned > self.bytes_max {
-            let (id, base) = self.order.pop_front().expect("evictable bytes stand in the order");
-            let tail = self.tails.get_mut(&id).expect("the order names batches that are there");
+            let (id, base) = self
+                .order
+                .pop_front()
+                .expect("evictable bytes stand in the order");
+            let tail = self
+                .tails
+                .get_mut(&id)
+                .expect("the order names batches that are there");
             let gone = tail
                 .batches
                 .pop_front()
@@ -128,7 +142,9 @@ impl TailCache {
             self.bytes_unpinned -= gone.cost();
             if tail.batches.is_empty() {
                 self.tails.remove(&id);
-            } else if tail.batches.capacity() > 16 && tail.batches.len() * 4 < tail.batches.capacity() {
+            } else if tail.batches.capacity() > 16
+                && tail.batches.len() * 4 < tail.batches.capacity()
+            {
                 tail.batches.shrink_to(tail.batches.len() * 2);
             }
         }
@@ -136,7 +152,9 @@ impl TailCache {
 
     /// Drops the partition's batches that begin at or above `end`: their plans failed or the log was truncated.
     pub fn truncate(&mut self, id: PartitionId, end: Offset) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(&id) else {
+            return;
+        };
         while let Some(last) = tail.batches.back()
             && last.batch.base_offset() >= end
         {
@@ -215,7 +233,8 @@ impl TailCache {
         let mut count = 0;
         for cached in tail.batches.range(begin..) {
             let size = cached.batch.size_in_bytes();
-            if cached.batch.last_offset() >= upper_bound || (bytes + size > bytes_max && !(count == 0 && at_least_one))
+            if cached.batch.last_offset() >= upper_bound
+                || (bytes + size > bytes_max && !(count == 0 && at_least_one))
             {
                 break;
             }
@@ -236,7 +255,10 @@ impl TailCache {
     }
 
     /// The batches of a partition from `from` on that no segment has yet, oldest first, with segment and position.
-    pub fn pinned(&self, id: PartitionId) -> impl Iterator<Item = (&StoredBatch, Offset, FilePosition)> {
+    pub fn pinned(
+        &self,
+        id: PartitionId,
+    ) -> impl Iterator<Item = (&StoredBatch, Offset, FilePosition)> {
         self.tails
             .get(&id)
             .into_iter()
@@ -271,7 +293,13 @@ mod tests {
             return Vec::new();
         };
         let (chain, bytes) = cache
-            .plan(id(partition), start.offset, Offset(i64::MAX), usize::MAX, false)
+            .plan(
+                id(partition),
+                start.offset,
+                Offset(i64::MAX),
+                usize::MAX,
+                false,
+            )
             .unwrap();
         assert_eq!(chain.concat().len(), bytes);
         chain
@@ -302,16 +330,27 @@ mod tests {
             (vec![0, 1, 2], vec![2]),
             "pinned batches stay"
         );
-        assert_eq!((cache.bytes_unpinned(), cache.bytes_pinned()), (3 * cost, cost));
+        assert_eq!(
+            (cache.bytes_unpinned(), cache.bytes_pinned()),
+            (3 * cost, cost)
+        );
         cache.unpin(id(1), Offset(2));
-        assert_eq!((offsets(&cache, 0), offsets(&cache, 1)), (vec![1, 2], vec![2]));
+        assert_eq!(
+            (offsets(&cache, 0), offsets(&cache, 1)),
+            (vec![1, 2], vec![2])
+        );
     }
 
     #[test]
     fn a_read_below_the_cached_run_goes_to_the_disk() {
         let mut cache = TailCache::new(0);
         for base in 0..3 {
-            cache.push(id(0), batch(base), Offset(0), FilePosition(100 * base as u32));
+            cache.push(
+                id(0),
+                batch(base),
+                Offset(0),
+                FilePosition(100 * base as u32),
+            );
         }
         cache.unpin(id(0), Offset(1));
         assert_eq!(
@@ -322,9 +361,17 @@ mod tests {
                 position: FilePosition(200)
             })
         );
-        assert!(cache.plan(id(0), Offset(1), Offset(9), 1 << 20, true).is_none());
+        assert!(
+            cache
+                .plan(id(0), Offset(1), Offset(9), 1 << 20, true)
+                .is_none()
+        );
         assert_eq!(
-            cache.plan(id(0), Offset(2), Offset(2), 1 << 20, true).unwrap().0.len(),
+            cache
+                .plan(id(0), Offset(2), Offset(2), 1 << 20, true)
+                .unwrap()
+                .0
+                .len(),
             0
         );
         cache.unpin(id(0), Offset(2));

@@ -125,7 +125,8 @@ async fn read_all(disk: &Disk, path: &str) -> io::Result<bytes::Bytes> {
     }
     let file = disk.open(path, OpenMode::Read).await?;
     let length = file.length().await?;
-    file.read_at(0, usize::try_from(length).map_err(io::Error::other)?).await
+    file.read_at(0, usize::try_from(length).map_err(io::Error::other)?)
+        .await
 }
 
 /// One file of a pair, open for writing.
@@ -138,7 +139,16 @@ impl CheckpointFile {
     /// Opens or makes the file, with space allocated. A new file's directory entry is not yet durable.
     pub async fn open(disk: &Disk, path: &str) -> io::Result<CheckpointFile> {
         let exists = disk.exists(path).await?;
-        let file = disk.open(path, if exists { OpenMode::Write } else { OpenMode::Create }).await?;
+        let file = disk
+            .open(
+                path,
+                if exists {
+                    OpenMode::Write
+                } else {
+                    OpenMode::Create
+                },
+            )
+            .await?;
         let mut opened = CheckpointFile { file, allocated: 0 };
         opened.reserve(CHECKPOINT_RESERVE_BYTES).await?;
         Ok(opened)
@@ -155,7 +165,12 @@ impl CheckpointFile {
     }
 
     /// Writes a whole checkpoint and flushes it. Returns its length.
-    pub async fn write(&mut self, disk: &Disk, header: &CheckpointHeader, body: &[u8]) -> io::Result<u64> {
+    pub async fn write(
+        &mut self,
+        disk: &Disk,
+        header: &CheckpointHeader,
+        body: &[u8],
+    ) -> io::Result<u64> {
         let total = BLOCK_BYTES + body.len();
         self.reserve(total as u64).await?;
         let mut first = disk.allocate_buffer(BLOCK_BYTES);
@@ -187,27 +202,40 @@ pub fn encode_header(header: &CheckpointHeader, body: &[u8], block: &mut [u8]) {
 
 /// Header and body of a whole checkpoint, or what is wrong with it.
 pub fn decode(bytes: &[u8]) -> Result<(CheckpointHeader, &[u8]), &'static str> {
-    let block = bytes.get(..BLOCK_BYTES).ok_or("it is shorter than its header")?;
+    let block = bytes
+        .get(..BLOCK_BYTES)
+        .ok_or("it is shorter than its header")?;
     if block[..6] != MAGIC {
         return Err("it does not begin like a checkpoint");
     }
     if block[6..8] != CHECKPOINT_VERSION.to_le_bytes() {
         return Err("its version is not supported");
     }
-    let checksum = u32::from_le_bytes(block[HEADER_BYTES - 4..HEADER_BYTES].try_into().expect("four bytes"));
+    let checksum = u32::from_le_bytes(
+        block[HEADER_BYTES - 4..HEADER_BYTES]
+            .try_into()
+            .expect("four bytes"),
+    );
     if crc32c::crc32c(&block[..HEADER_BYTES - 4]) != checksum {
         return Err("its header's checksum does not hold");
     }
     let fields = read_fields(&block[8..HEADER_BYTES]).ok_or("its header is malformed")?;
-    let generation = Generation { number: fields.generation_number, secret: fields.generation_secret };
+    let generation = Generation {
+        number: fields.generation_number,
+        secret: fields.generation_secret,
+    };
     let body_bytes = usize::try_from(fields.body_bytes).map_err(|_| "its length is impossible")?;
-    let body = bytes[BLOCK_BYTES..].get(..body_bytes).ok_or("it is shorter than it says")?;
+    let body = bytes[BLOCK_BYTES..]
+        .get(..body_bytes)
+        .ok_or("it is shorter than it says")?;
     if crc32c::crc32c_append(generation.seed(), body) != fields.body_checksum {
         return Err("its body's checksum does not hold");
     }
     let shard = match fields.shard {
         NODE_WIDE => None,
-        shard => Some(ShardId(u16::try_from(shard).map_err(|_| "its shard is impossible")?)),
+        shard => Some(ShardId(
+            u16::try_from(shard).map_err(|_| "its shard is impossible")?,
+        )),
     };
     let cut = ChainEnd {
         group_number: fields.cut_group_number,
@@ -215,7 +243,15 @@ pub fn decode(bytes: &[u8]) -> Result<(CheckpointHeader, &[u8]), &'static str> {
         file_number: fields.cut_file_number,
         position: fields.cut_position,
     };
-    Ok((CheckpointHeader { generation, shard, sequence: fields.sequence, cut }, body))
+    Ok((
+        CheckpointHeader {
+            generation,
+            shard,
+            sequence: fields.sequence,
+            cut,
+        },
+        body,
+    ))
 }
 
 fn header_fields(header: &CheckpointHeader, body_bytes: u64, body_checksum: u32) -> HeaderFields {
@@ -236,8 +272,12 @@ fn header_fields(header: &CheckpointHeader, body_bytes: u64, body_checksum: u32)
 }
 
 fn write_fields(fields: &HeaderFields, out: &mut [u8]) {
-    rkyv::api::low::to_bytes_in_with_alloc::<_, _, Panic>(fields, Buffer::from(out), SubAllocator::new(&mut []))
-        .expect("a fixed-size archive fits the buffer of its size");
+    rkyv::api::low::to_bytes_in_with_alloc::<_, _, Panic>(
+        fields,
+        Buffer::from(out),
+        SubAllocator::new(&mut []),
+    )
+    .expect("a fixed-size archive fits the buffer of its size");
 }
 
 fn read_fields(bytes: &[u8]) -> Option<HeaderFields> {

@@ -8,7 +8,9 @@ use super::partition_checkpoint::{PartitionCheckpoint, QuarantinedRange};
 use super::producer_state::{ProducerBatch, ProducerEntry};
 use super::segment::SegmentInfo;
 use super::transactions::AbortedTransaction;
-use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId};
+use crate::types::{
+    LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId,
+};
 
 #[derive(Archive, Serialize, Deserialize)]
 struct Body {
@@ -70,7 +72,9 @@ struct Aborted {
 
 /// The body for these partitions.
 pub fn encode_body(partitions: &[PartitionCheckpoint]) -> AlignedVec {
-    let body = Body { partitions: partitions.iter().map(to_archive).collect() };
+    let body = Body {
+        partitions: partitions.iter().map(to_archive).collect(),
+    };
     rkyv::to_bytes::<Error>(&body).expect("plain values can always be archived")
 }
 
@@ -102,8 +106,16 @@ fn to_archive(partition: &PartitionCheckpoint) -> Partition {
                 created_ms: segment.created_ms,
             })
             .collect(),
-        epochs: partition.epochs.iter().map(|(epoch, offset)| (epoch.0, offset.0)).collect(),
-        producers: partition.producers.iter().map(|(id, entry)| producer_to_archive(*id, entry)).collect(),
+        epochs: partition
+            .epochs
+            .iter()
+            .map(|(epoch, offset)| (epoch.0, offset.0))
+            .collect(),
+        producers: partition
+            .producers
+            .iter()
+            .map(|(id, entry)| producer_to_archive(*id, entry))
+            .collect(),
         aborted: partition
             .aborted
             .iter()
@@ -114,7 +126,11 @@ fn to_archive(partition: &PartitionCheckpoint) -> Partition {
                 last_stable_offset: aborted.last_stable_offset.0,
             })
             .collect(),
-        quarantined: partition.quarantined.iter().map(|range| (range.first.0, range.last.0)).collect(),
+        quarantined: partition
+            .quarantined
+            .iter()
+            .map(|range| (range.first.0, range.last.0))
+            .collect(),
         end_unproved: partition.end_unproved,
     }
 }
@@ -142,7 +158,10 @@ fn producer_to_archive(id: ProducerId, entry: &ProducerEntry) -> Producer {
 
 fn from_archive(partition: Partition) -> PartitionCheckpoint {
     PartitionCheckpoint {
-        id: PartitionId { topic_id: TopicId(partition.topic_id), index: partition.index },
+        id: PartitionId {
+            topic_id: TopicId(partition.topic_id),
+            index: partition.index,
+        },
         directory: partition.directory,
         leader_epoch: LeaderEpoch(partition.leader_epoch),
         log_start: Offset(partition.log_start),
@@ -159,8 +178,16 @@ fn from_archive(partition: Partition) -> PartitionCheckpoint {
                 created_ms: segment.created_ms,
             })
             .collect(),
-        epochs: partition.epochs.into_iter().map(|(epoch, offset)| (LeaderEpoch(epoch), Offset(offset))).collect(),
-        producers: partition.producers.into_iter().map(producer_from_archive).collect(),
+        epochs: partition
+            .epochs
+            .into_iter()
+            .map(|(epoch, offset)| (LeaderEpoch(epoch), Offset(offset)))
+            .collect(),
+        producers: partition
+            .producers
+            .into_iter()
+            .map(producer_from_archive)
+            .collect(),
         aborted: partition
             .aborted
             .into_iter()
@@ -174,7 +201,10 @@ fn from_archive(partition: Partition) -> PartitionCheckpoint {
         quarantined: partition
             .quarantined
             .into_iter()
-            .map(|(first, last)| QuarantinedRange { first: Offset(first), last: Offset(last) })
+            .map(|(first, last)| QuarantinedRange {
+                first: Offset(first),
+                last: Offset(last),
+            })
             .collect(),
         end_unproved: partition.end_unproved,
     }

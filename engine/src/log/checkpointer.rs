@@ -33,11 +33,20 @@ pub(crate) struct Checkpointer {
 impl Checkpointer {
     /// Opens both files, with their space.
     pub(crate) async fn open(disk: &Disk, shard: ShardId) -> io::Result<Checkpointer> {
-        let a = CheckpointFile::open(disk, &checkpoint_path(Some(shard), CheckpointCopy::A)).await?;
-        let b = CheckpointFile::open(disk, &checkpoint_path(Some(shard), CheckpointCopy::B)).await?;
-        let flush_file = open_flush_file(disk, &format!("{TIDELOG_DIRECTORY}/flush-{}", shard.0)).await?;
+        let a =
+            CheckpointFile::open(disk, &checkpoint_path(Some(shard), CheckpointCopy::A)).await?;
+        let b =
+            CheckpointFile::open(disk, &checkpoint_path(Some(shard), CheckpointCopy::B)).await?;
+        let flush_file =
+            open_flush_file(disk, &format!("{TIDELOG_DIRECTORY}/flush-{}", shard.0)).await?;
         disk.sync_directory(TIDELOG_DIRECTORY).await?;
-        Ok(Checkpointer { files: [a, b], groups: [0, 0], next: CheckpointCopy::A, sequence: 0, flush_file })
+        Ok(Checkpointer {
+            files: [a, b],
+            groups: [0, 0],
+            next: CheckpointCopy::A,
+            sequence: 0,
+            flush_file,
+        })
     }
 
     /// Takes one checkpoint: everything up to the journal's last flushed group.
@@ -45,7 +54,10 @@ impl Checkpointer {
         let cut = shard.journal.end();
         let body = {
             let partitions = shard.partitions.borrow();
-            let snapshots: Vec<_> = partitions.values().map(|partition| partition.log.snapshot()).collect();
+            let snapshots: Vec<_> = partitions
+                .values()
+                .map(|partition| partition.log.snapshot())
+                .collect();
             encode_body(&snapshots)
         };
         let early = crate::planted::is(crate::planted::Bug::RecycleBeforeCheckpoint);
@@ -112,10 +124,15 @@ pub(crate) async fn run(shard: &Rc<Shard>, mut checkpointer: Checkpointer) -> Ch
             Ok(()) if shard.stopping.get() => {}
             Ok(()) => sidecar_refresh::refresh(shard).await,
             Err(error) if super::admission::is_out_of_space(&error) => {
-                tracing::warn!(shard = shard.id.0, "no space for a checkpoint; trying again");
+                tracing::warn!(
+                    shard = shard.id.0,
+                    "no space for a checkpoint; trying again"
+                );
                 shard.runtime.sleep(RETRY_AFTER).await;
             }
-            Err(error) => shard.journal.poison_with(&format!("checkpoint of shard {}: {error}", shard.id)),
+            Err(error) => shard
+                .journal
+                .poison_with(&format!("checkpoint of shard {}: {error}", shard.id)),
         }
     }
 }
@@ -124,16 +141,19 @@ pub(crate) async fn run(shard: &Rc<Shard>, mut checkpointer: Checkpointer) -> Ch
 async fn write_behind_up_to(shard: &Rc<Shard>, cut: &ChainEnd) -> io::Result<()> {
     loop {
         let progress = shard.written.notified();
-        shard.write_up_to.set(shard.write_up_to.get().max(cut.group_number));
+        shard
+            .write_up_to
+            .set(shard.write_up_to.get().max(cut.group_number));
         shard.write_work.notify_one();
         if let Some(cause) = shard.journal.poison() {
             return Err(io::Error::other(cause.to_string()));
         }
-        let behind = shard
-            .partitions
-            .borrow()
-            .values()
-            .any(|partition| partition.writer.oldest_group().is_some_and(|group| group <= cut.group_number));
+        let behind = shard.partitions.borrow().values().any(|partition| {
+            partition
+                .writer
+                .oldest_group()
+                .is_some_and(|group| group <= cut.group_number)
+        });
         if !behind {
             return Ok(());
         }
@@ -145,14 +165,25 @@ async fn write_behind_up_to(shard: &Rc<Shard>, cut: &ChainEnd) -> io::Result<()>
 /// answer without flushing the device.
 pub(crate) async fn force_device_flush(disk: &Disk, flush_file: &File) -> io::Result<()> {
     disk.sync_filesystem().await?;
-    flush_file.write_at(disk.allocate_buffer(BLOCK_BYTES), 0).await?;
+    flush_file
+        .write_at(disk.allocate_buffer(BLOCK_BYTES), 0)
+        .await?;
     flush_file.fdatasync().await
 }
 
 /// The file that is written only to be flushed.
 pub(crate) async fn open_flush_file(disk: &Disk, path: &str) -> io::Result<File> {
     let exists = disk.exists(path).await?;
-    let file = disk.open(path, if exists { OpenMode::Write } else { OpenMode::Create }).await?;
+    let file = disk
+        .open(
+            path,
+            if exists {
+                OpenMode::Write
+            } else {
+                OpenMode::Create
+            },
+        )
+        .await?;
     file.allocate(0, BLOCK_BYTES as u64).await?;
     Ok(file)
 }

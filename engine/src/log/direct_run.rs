@@ -17,7 +17,11 @@ use super::storage_shard::Shard;
 use crate::types::{Offset, PartitionId};
 
 /// Takes the next group's entries off the queue, without those that wait for or begin a direct run.
-pub(crate) fn take_group(shard: &Rc<Shard>, queue: &mut VecDeque<Pending>, bytes_max: usize) -> Vec<Pending> {
+pub(crate) fn take_group(
+    shard: &Rc<Shard>,
+    queue: &mut VecDeque<Pending>,
+    bytes_max: usize,
+) -> Vec<Pending> {
     if queue.is_empty() {
         return Vec::new();
     }
@@ -31,8 +35,12 @@ pub(crate) fn take_group(shard: &Rc<Shard>, queue: &mut VecDeque<Pending>, bytes
         }
         let pending = queue.pop_front().expect("it is there");
         let partition = partitions.get_mut(&pending.entry.header.partition);
-        match partition.filter(|partition| partition.direct_run && pending.entry.header.kind == EntryKind::Batch) {
-            Some(partition) if !crate::planted::is(crate::planted::Bug::AckAboveHole) => partition.held.push(pending),
+        match partition.filter(|partition| {
+            partition.direct_run && pending.entry.header.kind == EntryKind::Batch
+        }) {
+            Some(partition) if !crate::planted::is(crate::planted::Bug::AckAboveHole) => {
+                partition.held.push(pending)
+            }
             _ => {
                 bytes += size;
                 taken.push(pending);
@@ -40,7 +48,9 @@ pub(crate) fn take_group(shard: &Rc<Shard>, queue: &mut VecDeque<Pending>, bytes
         }
     }
     drop(partitions);
-    if bytes < shard.settings.direct_run_bytes_min && !taken.iter().any(|pending| is_too_large(shard, pending)) {
+    if bytes < shard.settings.direct_run_bytes_min
+        && !taken.iter().any(|pending| is_too_large(shard, pending))
+    {
         return taken;
     }
     divert(shard, taken)
@@ -48,14 +58,22 @@ pub(crate) fn take_group(shard: &Rc<Shard>, queue: &mut VecDeque<Pending>, bytes
 
 /// A batch that no journal file may be large enough for goes to its segment in any case.
 fn is_too_large(shard: &Shard, pending: &Pending) -> bool {
-    pending.entry.header.kind == EntryKind::Batch && pending.entry.journal_bytes() > shard.settings.group_bytes_max()
+    pending.entry.header.kind == EntryKind::Batch
+        && pending.entry.journal_bytes() > shard.settings.group_bytes_max()
 }
 
 fn divert(shard: &Rc<Shard>, taken: Vec<Pending>) -> Vec<Pending> {
     let mut sums: BTreeMap<PartitionId, usize> = BTreeMap::new();
-    for pending in taken.iter().filter(|pending| pending.entry.header.kind == EntryKind::Batch) {
+    for pending in taken
+        .iter()
+        .filter(|pending| pending.entry.header.kind == EntryKind::Batch)
+    {
         let size = pending.entry.header.length as usize;
-        let weight = if is_too_large(shard, pending) { size.max(shard.settings.direct_run_bytes_min) } else { size };
+        let weight = if is_too_large(shard, pending) {
+            size.max(shard.settings.direct_run_bytes_min)
+        } else {
+            size
+        };
         *sums.entry(pending.entry.header.partition).or_default() += weight;
     }
     sums.retain(|_, bytes| *bytes >= shard.settings.direct_run_bytes_min);
@@ -98,22 +116,37 @@ fn start(shard: &Rc<Shard>, id: PartitionId, entries: Vec<Pending>) {
     shard.count(|counters| counters.direct_runs += 1);
     shard.write_work.notify_one();
     let task = shard.clone();
-    shard.runtime.spawn(async move { carry_out(&task, id, entries).await });
+    shard
+        .runtime
+        .spawn(async move { carry_out(&task, id, entries).await });
 }
 
 async fn carry_out(shard: &Rc<Shard>, id: PartitionId, mut entries: Vec<Pending>) {
-    let end = Offset(entries.last().expect("a run has batches").entry.header.last_offset.0 + 1);
+    let end = Offset(
+        entries
+            .last()
+            .expect("a run has batches")
+            .entry
+            .header
+            .last_offset
+            .0
+            + 1,
+    );
     let written = shard.wait_until_written(id, end).await;
     let flushed = match written {
         true => flush(shard, id, &entries).await,
         false => Ok(()),
     };
     if let Err(error) = flushed {
-        shard.journal.poison_with(&format!("flushing a direct run: {error}"));
+        shard
+            .journal
+            .poison_with(&format!("flushing a direct run: {error}"));
     }
     if !written || shard.journal.poison().is_some() {
         let cause = shard.journal.poison();
-        let error = cause.map_or(AppendError::UnknownPartition, |cause| AppendError::Poisoned(cause.to_string()));
+        let error = cause.map_or(AppendError::UnknownPartition, |cause| {
+            AppendError::Poisoned(cause.to_string())
+        });
         shard.fail_written(entries, &error);
         shard.with_partition(id, |partition| {
             partition.direct_run = false;
@@ -137,12 +170,19 @@ async fn flush(shard: &Shard, id: PartitionId, entries: &[Pending]) -> io::Resul
     if !shard.settings.flushes() || crate::planted::is(crate::planted::Bug::AckBeforeFlush) {
         return Ok(());
     }
-    let Some(directory) = shard.with_partition(id, |partition| partition.directory.clone()) else { return Ok(()) };
+    let Some(directory) = shard.with_partition(id, |partition| partition.directory.clone()) else {
+        return Ok(());
+    };
     let mut flushed = None;
     for pending in entries {
         let base = pending.entry.header.segment_base_offset;
         if flushed != Some(base) {
-            shard.files.writable(&shard.disk, id, &directory, base).await?.fdatasync().await?;
+            shard
+                .files
+                .writable(&shard.disk, id, &directory, base)
+                .await?
+                .fdatasync()
+                .await?;
             flushed = Some(base);
         }
     }
@@ -150,7 +190,9 @@ async fn flush(shard: &Shard, id: PartitionId, entries: &[Pending]) -> io::Resul
 }
 
 fn to_extent(pending: &mut Pending) {
-    let Payload::Batch { prefix, body } = &pending.entry.payload else { return };
+    let Payload::Batch { prefix, body } = &pending.entry.payload else {
+        return;
+    };
     let mut header = [0; EXTENT_PAYLOAD_BYTES];
     header[..prefix.len()].copy_from_slice(prefix);
     header[prefix.len()..].copy_from_slice(&body[..EXTENT_PAYLOAD_BYTES - prefix.len()]);

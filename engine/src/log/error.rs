@@ -61,7 +61,9 @@ pub enum AppendError {
         got: i32,
     },
     /// The shard remembers as many producers as it may and none of this partition is idle enough to be forgotten.
-    #[error("the shard remembers {max} producer ids, its most; a lower producer.id.expiration.ms frees some")]
+    #[error(
+        "the shard remembers {max} producer ids, its most; a lower producer.id.expiration.ms frees some"
+    )]
     TooManyProducers {
         /// The bound.
         max: usize,

@@ -96,7 +96,12 @@ impl Import {
     }
 
     /// Opens the next segment, in the order of base offsets. `created_ms` is the file's age, for `segment.ms`.
-    pub fn start_segment(&mut self, base: Offset, file_length: u64, created_ms: i64) -> Result<(), ImportError> {
+    pub fn start_segment(
+        &mut self,
+        base: Offset,
+        file_length: u64,
+        created_ms: i64,
+    ) -> Result<(), ImportError> {
         self.finish_segment(false)?;
         match &mut self.log {
             None => {
@@ -104,9 +109,18 @@ impl Import {
                     log_start: base,
                     end_offset: base,
                     segments: vec![super::segment::SegmentInfo::empty(base, created_ms)],
-                    ..PartitionCheckpoint::empty(self.id, &self.directory, LeaderEpoch(-1), created_ms)
+                    ..PartitionCheckpoint::empty(
+                        self.id,
+                        &self.directory,
+                        LeaderEpoch(-1),
+                        created_ms,
+                    )
                 };
-                let log = PartitionLog::restore(checkpoint, LogConfig::default(), ProducerCount::default());
+                let log = PartitionLog::restore(
+                    checkpoint,
+                    LogConfig::default(),
+                    ProducerCount::default(),
+                );
                 self.log = Some(log.map_err(|problem| ImportError::Contradiction {
                     segment: base,
                     position: FilePosition(0),
@@ -118,12 +132,13 @@ impl Import {
                 if log.segments().active().size == 0 {
                     self.indexes.pop();
                 }
-                log.replay_roll(base, created_ms)
-                    .map_err(|problem| ImportError::Contradiction {
+                log.replay_roll(base, created_ms).map_err(|problem| {
+                    ImportError::Contradiction {
                         segment: base,
                         position: FilePosition(0),
                         problem,
-                    })?;
+                    }
+                })?;
             }
         }
         self.current = Some((
@@ -145,10 +160,12 @@ impl Import {
         let mut result = Ok(());
         let fed = scanner.feed(bytes, |batch, position| {
             if result.is_ok() {
-                result = replay(log, batch, segment, position, now_ms).map_err(|problem| ImportError::Contradiction {
-                    segment,
-                    position,
-                    problem,
+                result = replay(log, batch, segment, position, now_ms).map_err(|problem| {
+                    ImportError::Contradiction {
+                        segment,
+                        position,
+                        problem,
+                    }
                 });
             }
         });
@@ -171,7 +188,11 @@ impl Import {
         // A scan that was not fed to its end counts as torn where it stopped.
         let end = end.unwrap_or(ScanEnd::Torn);
         if !complete && !last {
-            return Err(ImportError::Damaged { segment, position, end });
+            return Err(ImportError::Damaged {
+                segment,
+                position,
+                end,
+            });
         }
         self.indexes.push(scanner.into_index());
         Ok((!complete).then_some(CutTail {
@@ -206,7 +227,10 @@ impl Import {
         if let Some(epochs) = epochs.and_then(|entries| confirmed_epochs(entries, &checkpoint)) {
             checkpoint.epochs = epochs;
         }
-        checkpoint.leader_epoch = checkpoint.epochs.last().map_or(newest, |(epoch, _)| newest.max(*epoch));
+        checkpoint.leader_epoch = checkpoint
+            .epochs
+            .last()
+            .map_or(newest, |(epoch, _)| newest.max(*epoch));
         Ok(ImportedLog {
             checkpoint,
             indexes: self.indexes,

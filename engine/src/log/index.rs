@@ -275,7 +275,8 @@ fn verify_run(run: &Run, bytes: &[u8]) -> Result<(), Damage> {
     if batches == run.batches && checksum == run.prefix_checksum {
         return Ok(());
     }
-    let (position, length) = locate_flipped_bit(bytes, checksum ^ run.prefix_checksum).unwrap_or((0, bytes.len()));
+    let (position, length) =
+        locate_flipped_bit(bytes, checksum ^ run.prefix_checksum).unwrap_or((0, bytes.len()));
     Err(damage(position, length, DamageKind::PrefixChecksum))
 }
 
@@ -294,7 +295,9 @@ fn batch_size(bytes: &[u8]) -> Option<usize> {
 fn locate_flipped_bit(bytes: &[u8], difference: u32) -> Option<(usize, usize)> {
     let mut batches = Vec::new();
     let mut position = 0;
-    while let Some(size) = batch_size(&bytes[position..]).filter(|size| *size <= bytes.len() - position) {
+    while let Some(size) =
+        batch_size(&bytes[position..]).filter(|size| *size <= bytes.len() - position)
+    {
         batches.push((position, size));
         position += size;
     }
@@ -355,7 +358,10 @@ impl IndexBuilder {
         let base_offset = Offset(header.base_offset);
         let last_offset = Offset(header.base_offset + i64::from(header.last_offset_delta));
         let size = header.batch_length as u32 + LENGTH_OVERHEAD as u32;
-        assert!(base_offset >= self.next_offset, "batches are indexed in offset order");
+        assert!(
+            base_offset >= self.next_offset,
+            "batches are indexed in offset order"
+        );
         let position = FilePosition(self.info.size);
         // Kafka's time index names the last offset of the batch that carries the timestamp.
         self.info.append(size, header.max_timestamp, last_offset);
@@ -379,7 +385,10 @@ impl IndexBuilder {
                     batches: 1,
                     first_batch_delta: header.last_offset_delta as u32,
                     max_timestamp: self.info.max_timestamp,
-                    max_timestamp_delta: relative(self.info.offset_of_max_timestamp, self.info.base_offset),
+                    max_timestamp_delta: relative(
+                        self.info.offset_of_max_timestamp,
+                        self.info.base_offset,
+                    ),
                     prefix_checksum: crc32c::crc32c(prefix),
                 });
                 self.run_is_open.set(true);
@@ -394,7 +403,8 @@ impl IndexBuilder {
 
     /// The sidecar file's content.
     pub fn encode(&self) -> Vec<u8> {
-        let mut file = Vec::with_capacity(PREAMBLE_BYTES + SUMMARY_BYTES + self.runs.len() * ENTRY_BYTES);
+        let mut file =
+            Vec::with_capacity(PREAMBLE_BYTES + SUMMARY_BYTES + self.runs.len() * ENTRY_BYTES);
         file.extend_from_slice(&MAGIC);
         file.extend_from_slice(&VERSION.to_le_bytes());
         file.extend_from_slice(&[0; 4]);
@@ -409,7 +419,12 @@ impl IndexBuilder {
         ] {
             file.extend_from_slice(&number.to_le_bytes());
         }
-        for number in [info.size, self.segment_checksum, self.runs.len() as u32, self.interval] {
+        for number in [
+            info.size,
+            self.segment_checksum,
+            self.runs.len() as u32,
+            self.interval,
+        ] {
             file.extend_from_slice(&number.to_le_bytes());
         }
         for run in &self.runs {
@@ -459,8 +474,14 @@ impl LoadedIndex {
                 problem: "it does not begin as one".to_owned(),
             });
         }
-        let number =
-            |at: usize| u32::from_le_bytes([preamble[at], preamble[at + 1], preamble[at + 2], preamble[at + 3]]);
+        let number = |at: usize| {
+            u32::from_le_bytes([
+                preamble[at],
+                preamble[at + 1],
+                preamble[at + 2],
+                preamble[at + 3],
+            ])
+        };
         if number(8) != VERSION {
             return Err(FormatError::UnknownVersion {
                 file: FILE,
@@ -476,7 +497,8 @@ impl LoadedIndex {
             });
         }
         let summary = content.get(..SUMMARY_BYTES).ok_or(short)?;
-        let summary = rkyv::access::<ArchivedSummary, rancor::Error>(summary).map_err(|error| malformed(&error))?;
+        let summary = rkyv::access::<ArchivedSummary, rancor::Error>(summary)
+            .map_err(|error| malformed(&error))?;
         let run_count = summary.runs.to_native() as usize;
         if content.len() - SUMMARY_BYTES != run_count.saturating_mul(ENTRY_BYTES) {
             return Err(FormatError::WrongLength {
@@ -495,7 +517,10 @@ impl LoadedIndex {
         let mut offset = self.summary().segment_base.to_native();
         for number in 0..self.run_count {
             let run = self.run(number);
-            if u64::from(run.position.0) != position || run.base_offset.0 < offset || run.length == 0 {
+            if u64::from(run.position.0) != position
+                || run.base_offset.0 < offset
+                || run.length == 0
+            {
                 return Err(FormatError::Malformed {
                     file: FILE,
                     problem: format!("run {number} is out of order"),
@@ -504,7 +529,9 @@ impl LoadedIndex {
             position += u64::from(run.length);
             offset = run.base_offset.0;
         }
-        if position != u64::from(self.summary().segment_bytes.to_native()) || self.next_offset().0 < offset {
+        if position != u64::from(self.summary().segment_bytes.to_native())
+            || self.next_offset().0 < offset
+        {
             return Err(FormatError::Malformed {
                 file: FILE,
                 problem: "its runs do not fill the segment".to_owned(),
@@ -520,8 +547,9 @@ impl LoadedIndex {
 
     fn run(&self, number: usize) -> Run {
         let begin = PREAMBLE_BYTES + SUMMARY_BYTES + number * ENTRY_BYTES;
-        let entry = rkyv::access::<ArchivedRun, rancor::Error>(&self.file[begin..begin + ENTRY_BYTES])
-            .expect("every bit pattern is a run");
+        let entry =
+            rkyv::access::<ArchivedRun, rancor::Error>(&self.file[begin..begin + ENTRY_BYTES])
+                .expect("every bit pattern is a run");
         Run {
             base_offset: Offset(entry.base_offset.to_native()),
             position: FilePosition(entry.position.to_native()),

@@ -65,7 +65,9 @@ impl LeaderEpochs {
         if self.latest() == Some(requested) {
             return (requested, log_end);
         }
-        let behind = self.entries.partition_point(|(epoch, _)| *epoch <= requested);
+        let behind = self
+            .entries
+            .partition_point(|(epoch, _)| *epoch <= requested);
         match self.entries.get(behind) {
             // Newer than everything known, so nobody can say where it ends.
             None => UNKNOWN,
@@ -90,7 +92,9 @@ impl LeaderEpochs {
 
     /// The log now begins at `log_start`: the entry that covers it begins there, those below go.
     pub fn remove_below(&mut self, log_start: Offset) {
-        let covering = self.entries.partition_point(|(_, start)| *start <= log_start);
+        let covering = self
+            .entries
+            .partition_point(|(_, start)| *start <= log_start);
         if covering == 0 {
             return;
         }

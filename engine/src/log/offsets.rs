@@ -43,7 +43,13 @@ impl LogOffsets {
     ///
     /// # Panics
     /// If the order is broken: going on would serve records that are not there, or hide records that are.
-    pub fn set(&mut self, log_start: Offset, last_stable: Offset, high_watermark: Offset, log_end: Offset) {
+    pub fn set(
+        &mut self,
+        log_start: Offset,
+        last_stable: Offset,
+        high_watermark: Offset,
+        log_end: Offset,
+    ) {
         assert!(
             Offset(0) <= log_start
                 && log_start <= last_stable

@@ -36,7 +36,12 @@ pub struct PartitionCheckpoint {
 
 impl PartitionCheckpoint {
     /// A partition without a record.
-    pub fn empty(id: PartitionId, directory: &str, leader_epoch: LeaderEpoch, now_ms: i64) -> PartitionCheckpoint {
+    pub fn empty(
+        id: PartitionId,
+        directory: &str,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> PartitionCheckpoint {
         PartitionCheckpoint {
             id,
             directory: directory.to_owned(),

@@ -19,7 +19,9 @@ use super::error::{AppendError, ReadError};
 use super::leader_epochs::LeaderEpochs;
 use super::offsets::LogOffsets;
 use super::partition_checkpoint::PartitionCheckpoint;
-use super::producer_state::{ProducerAppend, ProducerBatch, ProducerCheck, ProducerCount, ProducerState};
+use super::producer_state::{
+    ProducerAppend, ProducerBatch, ProducerCheck, ProducerCount, ProducerState,
+};
 use super::quarantine::{Quarantine, QuarantinedRange};
 use super::read::{Isolation, ReadPlan, ReadRequest, ReadSource};
 use super::segment::{RollQuestion, SegmentInfo, SegmentList};
@@ -88,8 +90,10 @@ impl PartitionLog {
         config: LogConfig,
         producers: ProducerCount,
     ) -> Result<PartitionLog, &'static str> {
-        let segments = SegmentList::restore(checkpoint.segments).ok_or("segments are missing or out of order")?;
-        let epochs = LeaderEpochs::restore(checkpoint.epochs).ok_or("leader epochs are out of order")?;
+        let segments = SegmentList::restore(checkpoint.segments)
+            .ok_or("segments are missing or out of order")?;
+        let epochs =
+            LeaderEpochs::restore(checkpoint.epochs).ok_or("leader epochs are out of order")?;
         if checkpoint.log_start < Offset(0)
             || checkpoint.log_start > checkpoint.end_offset
             || segments.active().base_offset > checkpoint.end_offset
@@ -109,7 +113,11 @@ impl PartitionLog {
             planned: VecDeque::new(),
             quarantine: Quarantine::restore(checkpoint.quarantined, checkpoint.end_unproved),
         };
-        log.move_offsets(checkpoint.log_start, checkpoint.end_offset, checkpoint.end_offset);
+        log.move_offsets(
+            checkpoint.log_start,
+            checkpoint.end_offset,
+            checkpoint.end_offset,
+        );
         Ok(log)
     }
 
@@ -123,7 +131,11 @@ impl PartitionLog {
             end_offset: self.offsets.high_watermark(),
             segments: self.durable_segments(),
             epochs: self.epochs.entries().to_vec(),
-            producers: self.producers.iter().map(|(id, entry)| (id, entry.clone())).collect(),
+            producers: self
+                .producers
+                .iter()
+                .map(|(id, entry)| (id, entry.clone()))
+                .collect(),
             aborted: self.aborted.iter().copied().collect(),
             quarantined: self.quarantine.ranges().to_vec(),
             end_unproved: self.quarantine.end_unproved,
@@ -186,8 +198,11 @@ impl PartitionLog {
         match self.planned.front() {
             None => all.to_vec(),
             Some(first) => {
-                let mut durable = all[..=self.segments.index_of(first.segment_before.base_offset)].to_vec();
-                *durable.last_mut().expect("a partition always has a segment") = first.segment_before;
+                let mut durable =
+                    all[..=self.segments.index_of(first.segment_before.base_offset)].to_vec();
+                *durable
+                    .last_mut()
+                    .expect("a partition always has a segment") = first.segment_before;
                 durable
             }
         }
@@ -231,7 +246,10 @@ impl PartitionLog {
         let question = RollQuestion {
             size: u32::try_from(request.batch.len()).unwrap_or(u32::MAX),
             max_timestamp: request.max_timestamp,
-            last_offset: Offset(base.0.saturating_add(i64::from(request.header.last_offset_delta))),
+            last_offset: Offset(
+                base.0
+                    .saturating_add(i64::from(request.header.last_offset_delta)),
+            ),
             now_ms: request.now_ms,
         };
         if self.segments.should_roll(self.id, &self.config, &question) {
@@ -256,10 +274,13 @@ impl PartitionLog {
         let size = self.check_append(request)?;
         let marker = marker_of(request)?;
         let log_end = self.offsets.log_end();
-        match self
-            .producers
-            .check(&request.header, marker, request.origin, log_end, request.now_ms)?
-        {
+        match self.producers.check(
+            &request.header,
+            marker,
+            request.origin,
+            log_end,
+            request.now_ms,
+        )? {
             ProducerCheck::Duplicate(batch) => return Ok(self.duplicate(batch)),
             ProducerCheck::Accept => {}
         }
@@ -285,12 +306,19 @@ impl PartitionLog {
         if placement.roll {
             self.segments.roll(base_offset, request.now_ms);
         }
-        let offset_of_max_timestamp = Offset(base_offset.0 + i64::from(request.offset_of_max_timestamp_delta));
+        let offset_of_max_timestamp =
+            Offset(base_offset.0 + i64::from(request.offset_of_max_timestamp_delta));
         self.segments
             .active_mut()
             .append(size, request.max_timestamp, offset_of_max_timestamp);
 
-        let producer = ProducerAppend::of(&request.header, base_offset, last_offset, request.now_ms, marker);
+        let producer = ProducerAppend::of(
+            &request.header,
+            base_offset,
+            last_offset,
+            request.now_ms,
+            marker,
+        );
         if let Some(producer) = &producer {
             self.producers.plan(producer);
         }
@@ -360,16 +388,26 @@ impl PartitionLog {
             return Err(AppendError::BatchLargerThanSegment { size, max });
         }
         let header = &request.header;
-        if size != header.batch_length as usize + super::batch::LENGTH_OVERHEAD || size < super::batch::HEADER_BYTES {
-            return Err(AppendError::InvalidBatch("its length differs from its header"));
+        if size != header.batch_length as usize + super::batch::LENGTH_OVERHEAD
+            || size < super::batch::HEADER_BYTES
+        {
+            return Err(AppendError::InvalidBatch(
+                "its length differs from its header",
+            ));
         }
         if header.last_offset_delta < 0
             || !(0..=header.last_offset_delta).contains(&request.offset_of_max_timestamp_delta)
         {
-            return Err(AppendError::InvalidBatch("its last offset delta is out of range"));
+            return Err(AppendError::InvalidBatch(
+                "its last offset delta is out of range",
+            ));
         }
-        if request.origin == AppendOrigin::Replication && header.base_offset < self.offsets.log_end().0 {
-            return Err(AppendError::InvalidBatch("a replicated batch lies below the log end"));
+        if request.origin == AppendOrigin::Replication
+            && header.base_offset < self.offsets.log_end().0
+        {
+            return Err(AppendError::InvalidBatch(
+                "a replicated batch lies below the log end",
+            ));
         }
         Ok(size as u32)
     }
@@ -396,7 +434,9 @@ impl PartitionLog {
     /// # Panics
     /// If there is no such plan.
     pub fn apply_append(&mut self, base_offset: Offset) -> Applied {
-        let index = self.planned.partition_point(|plan| plan.base_offset < base_offset);
+        let index = self
+            .planned
+            .partition_point(|plan| plan.base_offset < base_offset);
         let plan = self
             .planned
             .get_mut(index)
@@ -415,7 +455,10 @@ impl PartitionLog {
             durable_end = Offset(plan.last_offset.0 + 1);
             batches += 1;
             self.epochs.assign(plan.leader_epoch, plan.base_offset);
-            if let Some(aborted) = plan.producer.and_then(|producer| self.producers.apply(&producer)) {
+            if let Some(aborted) = plan
+                .producer
+                .and_then(|producer| self.producers.apply(&producer))
+            {
                 self.aborted.push(aborted);
             }
         }
@@ -439,7 +482,8 @@ impl PartitionLog {
             .unwrap_or(high_watermark)
             .min(high_watermark)
             .max(log_start);
-        self.offsets.set(log_start, last_stable, high_watermark, log_end);
+        self.offsets
+            .set(log_start, last_stable, high_watermark, log_end);
     }
 
     /// Everything planned and not applied is void: its write failed. The log ends at the high watermark again and
@@ -469,7 +513,11 @@ impl PartitionLog {
     // ------------------------------------------------------------------ read
 
     /// Decides what a reader gets, without I/O (RELIABILITY F1, F2, F4, F5).
-    pub fn plan_read(&self, request: &ReadRequest, cache: &TailCache) -> Result<ReadPlan, ReadError> {
+    pub fn plan_read(
+        &self,
+        request: &ReadRequest,
+        cache: &TailCache,
+    ) -> Result<ReadPlan, ReadError> {
         self.check_reader_epoch(request.current_leader_epoch)?;
         let offsets = &self.offsets;
         let high_watermark = offsets.high_watermark();
@@ -564,10 +612,12 @@ impl PartitionLog {
                 requested,
                 current: self.leader_epoch,
             }),
-            Some(requested) if requested > self.leader_epoch => Err(ReadError::UnknownLeaderEpoch {
-                requested,
-                current: self.leader_epoch,
-            }),
+            Some(requested) if requested > self.leader_epoch => {
+                Err(ReadError::UnknownLeaderEpoch {
+                    requested,
+                    current: self.leader_epoch,
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -579,7 +629,9 @@ impl PartitionLog {
         current_leader_epoch: Option<LeaderEpoch>,
     ) -> Result<(LeaderEpoch, Offset), ReadError> {
         self.check_reader_epoch(current_leader_epoch)?;
-        Ok(self.epochs.end_offset_of(requested, self.offsets.high_watermark()))
+        Ok(self
+            .epochs
+            .end_offset_of(requested, self.offsets.high_watermark()))
     }
 
     // -------------------------------------------------- log start and log end
@@ -588,7 +640,11 @@ impl PartitionLog {
     /// the present start nothing changes. The edge makes the answer durable, then calls [`Self::apply_log_start`].
     pub fn plan_delete_records(&self, before: Offset) -> Result<Offset, ReadError> {
         let high_watermark = self.offsets.high_watermark();
-        let before = if before.0 == -1 { high_watermark } else { before };
+        let before = if before.0 == -1 {
+            high_watermark
+        } else {
+            before
+        };
         if before.0 < 0 || before > high_watermark {
             return Err(ReadError::OffsetOutOfRange {
                 offset: before,
@@ -606,7 +662,12 @@ impl PartitionLog {
         let log_start = log_start.clamp(offsets.log_start(), offsets.high_watermark());
         self.move_offsets(log_start, offsets.high_watermark(), offsets.log_end());
         let mut removed = Vec::new();
-        while self.segments.next_base(0).is_some_and(|next| next <= log_start) && self.first_segment_is_settled() {
+        while self
+            .segments
+            .next_base(0)
+            .is_some_and(|next| next <= log_start)
+            && self.first_segment_is_settled()
+        {
             removed.push(self.segments.remove_first());
         }
         self.epochs.remove_below(log_start);
@@ -726,10 +787,13 @@ impl PartitionLog {
         self.segments
             .active_mut()
             .append(batch.size, header.max_timestamp, last_offset);
-        self.leader_epoch = self.leader_epoch.max(LeaderEpoch(header.partition_leader_epoch));
+        self.leader_epoch = self
+            .leader_epoch
+            .max(LeaderEpoch(header.partition_leader_epoch));
         self.epochs
             .assign(LeaderEpoch(header.partition_leader_epoch), base_offset);
-        let producer = ProducerAppend::of(header, base_offset, last_offset, batch.now_ms, batch.marker);
+        let producer =
+            ProducerAppend::of(header, base_offset, last_offset, batch.now_ms, batch.marker);
         if let Some(aborted) = producer.and_then(|producer| self.producers.replay(&producer)) {
             self.aborted.push(aborted);
         }

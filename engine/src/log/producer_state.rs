@@ -132,7 +132,9 @@ impl ProducerEntry {
     }
 
     fn last_sequence(&self) -> i32 {
-        self.batches().last().map_or(NO_SEQUENCE, |batch| batch.last_sequence.0)
+        self.batches()
+            .last()
+            .map_or(NO_SEQUENCE, |batch| batch.last_sequence.0)
     }
 
     fn set_epoch(&mut self, epoch: ProducerEpoch) {
@@ -151,7 +153,9 @@ impl ProducerEntry {
         self.batches()
             .iter()
             .rev()
-            .find(|batch| batch.last_sequence.0 == last && batch.first_sequence().0 == header.base_sequence)
+            .find(|batch| {
+                batch.last_sequence.0 == last && batch.first_sequence().0 == header.base_sequence
+            })
             .copied()
     }
 
@@ -401,7 +405,12 @@ impl ProducerState {
                 && origin == AppendOrigin::Client
             {
                 let (expected, got) = (*expected, header.base_sequence);
-                return Err(AppendError::OutOfOrderSequence { producer_id, expected, got, offset: log_end });
+                return Err(AppendError::OutOfOrderSequence {
+                    producer_id,
+                    expected,
+                    got,
+                    offset: log_end,
+                });
             }
             // I7: nothing known, so any sequence may be the next one.
             self.make_room(now_ms)?;
@@ -445,7 +454,10 @@ impl ProducerState {
                 });
             }
         }
-        if entry.transaction_first_offset.is_some() && !header.is_transactional() && !header.is_control() {
+        if entry.transaction_first_offset.is_some()
+            && !header.is_transactional()
+            && !header.is_control()
+        {
             return Err(AppendError::InvalidTransactionState);
         }
         Ok(ProducerCheck::Accept)
@@ -466,7 +478,9 @@ impl ProducerState {
                 self.remove(id);
                 Ok(())
             }
-            None => Err(AppendError::TooManyProducers { max: self.count.max }),
+            None => Err(AppendError::TooManyProducers {
+                max: self.count.max,
+            }),
         }
     }
 
@@ -479,10 +493,15 @@ impl ProducerState {
     /// Counts a planned batch for the checks of those behind it.
     pub fn plan(&mut self, batch: &ProducerAppend) {
         let known = self.durable.get(&batch.producer_id);
-        let pending = self.pending.entry(batch.producer_id).or_insert_with(|| Pending {
-            entry: known.cloned().unwrap_or_else(|| ProducerEntry::new(batch.epoch)),
-            in_flight: 0,
-        });
+        let pending = self
+            .pending
+            .entry(batch.producer_id)
+            .or_insert_with(|| Pending {
+                entry: known
+                    .cloned()
+                    .unwrap_or_else(|| ProducerEntry::new(batch.epoch)),
+                in_flight: 0,
+            });
         pending.entry.append(batch);
         pending.in_flight += 1;
     }
@@ -524,7 +543,8 @@ impl ProducerState {
             }
             _ => {}
         }
-        let completed = completed.filter(|completed| completed.result == TransactionResult::Abort)?;
+        let completed =
+            completed.filter(|completed| completed.result == TransactionResult::Abort)?;
         Some(AbortedTransaction {
             producer_id: completed.producer_id,
             first_offset: completed.first_offset,
@@ -593,12 +613,29 @@ mod tests {
         BatchHeader::parse(&builder.build(0, -1)).unwrap()
     }
 
-    fn check(state: &mut ProducerState, producer: i64, now_ms: i64) -> Result<ProducerCheck, AppendError> {
-        state.check(&header(producer, 0, 0), None, AppendOrigin::Client, Offset(50), now_ms)
+    fn check(
+        state: &mut ProducerState,
+        producer: i64,
+        now_ms: i64,
+    ) -> Result<ProducerCheck, AppendError> {
+        state.check(
+            &header(producer, 0, 0),
+            None,
+            AppendOrigin::Client,
+            Offset(50),
+            now_ms,
+        )
     }
 
     fn append(state: &mut ProducerState, producer: i64, offset: i64, now_ms: i64) {
-        let append = ProducerAppend::of(&header(producer, 0, 0), Offset(offset), Offset(offset), now_ms, None).unwrap();
+        let append = ProducerAppend::of(
+            &header(producer, 0, 0),
+            Offset(offset),
+            Offset(offset),
+            now_ms,
+            None,
+        )
+        .unwrap();
         state.plan(&append);
         state.apply(&append);
     }
@@ -622,7 +659,10 @@ mod tests {
             Ok(ProducerCheck::Accept)
         );
         assert_eq!(state.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [2]);
-        let other = ProducerState::restore(count.clone(), [(ProducerId(7), ProducerEntry::new(ProducerEpoch(0)))]);
+        let other = ProducerState::restore(
+            count.clone(),
+            [(ProducerId(7), ProducerEntry::new(ProducerEpoch(0)))],
+        );
         assert_eq!(count.in_use(), 2, "the bound is the shard's");
         drop((state, other));
         assert_eq!(count.in_use(), 0);
@@ -670,7 +710,15 @@ mod tests {
         };
         let header = header(1, 0, -1);
         state.replay(&ProducerAppend::of(&header, Offset(1), Offset(1), 0, marker(5)).unwrap());
-        let mut ask = |epoch| state.check(&header, marker(epoch), AppendOrigin::Coordinator, Offset(2), 0);
+        let mut ask = |epoch| {
+            state.check(
+                &header,
+                marker(epoch),
+                AppendOrigin::Coordinator,
+                Offset(2),
+                0,
+            )
+        };
         assert_eq!(
             ask(4),
             Err(AppendError::TransactionCoordinatorFenced { current: 5, got: 4 })
@@ -684,6 +732,10 @@ mod tests {
         assert_eq!(sequence_plus(i32::MAX - 1, 3), 1);
         assert_eq!(sequence_minus(Sequence(1), 3), Sequence(i32::MAX - 1));
         assert_eq!(sequence_minus(Sequence(0), i32::MAX), Sequence(1));
-        assert_eq!(sequence_plus(-1, 1), 0, "without a batch the first sequence is 0");
+        assert_eq!(
+            sequence_plus(-1, 1),
+            0,
+            "without a batch the first sequence is 0"
+        );
     }
 }

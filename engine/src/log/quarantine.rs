@@ -47,11 +47,14 @@ impl Quarantine {
 
     /// Adds a range; it swallows those it touches.
     pub fn add(&mut self, range: QuarantinedRange) {
-        assert!(range.first <= range.last, "a range has a first and a last offset");
+        assert!(
+            range.first <= range.last,
+            "a range has a first and a last offset"
+        );
         let mut merged = range;
         self.ranges.retain(|old| {
-            let touches =
-                old.first.0 <= merged.last.0.saturating_add(1) && merged.first.0 <= old.last.0.saturating_add(1);
+            let touches = old.first.0 <= merged.last.0.saturating_add(1)
+                && merged.first.0 <= old.last.0.saturating_add(1);
             if touches {
                 merged = QuarantinedRange {
                     first: old.first.min(merged.first),
@@ -84,7 +87,13 @@ mod tests {
     #[test]
     fn ranges_that_touch_become_one() {
         let mut quarantine = Quarantine::default();
-        for added in [range(20, 29), range(0, 4), range(40, 40), range(5, 9), range(25, 39)] {
+        for added in [
+            range(20, 29),
+            range(0, 4),
+            range(40, 40),
+            range(5, 9),
+            range(25, 39),
+        ] {
             quarantine.add(added);
         }
         assert_eq!(quarantine.ranges(), [range(0, 9), range(20, 40)]);

@@ -193,7 +193,10 @@ pub fn cut_batches(
         let begin = start.unwrap_or(position);
         if rest.len() < HEADER_BYTES {
             return match (start, at_end) {
-                (Some(start), _) => BatchCut::Found { start, end: position },
+                (Some(start), _) => BatchCut::Found {
+                    start,
+                    end: position,
+                },
                 (None, true) => BatchCut::Exhausted,
                 (None, false) => BatchCut::NeedMore {
                     length: position + HEADER_BYTES,
@@ -222,7 +225,9 @@ pub fn cut_batches(
             continue;
         }
         let first = start.is_none();
-        if last >= upper_bound.0 || (position + size - begin > bytes_max && !(first && at_least_one)) {
+        if last >= upper_bound.0
+            || (position + size - begin > bytes_max && !(first && at_least_one))
+        {
             return BatchCut::Found {
                 start: begin,
                 end: position,
@@ -288,9 +293,19 @@ mod tests {
         loop {
             let window = &bytes[..length.min(bytes.len())];
             let at_end = window.len() == bytes.len();
-            match cut_batches(window, at_end, Offset(offset), Offset(upper), bytes_max, at_least_one) {
+            match cut_batches(
+                window,
+                at_end,
+                Offset(offset),
+                Offset(upper),
+                bytes_max,
+                at_least_one,
+            ) {
                 BatchCut::NeedMore { length: wanted } => {
-                    assert!(!at_end && wanted > length, "more is asked for only where there is more");
+                    assert!(
+                        !at_end && wanted > length,
+                        "more is asked for only where there is more"
+                    );
                     length = wanted;
                 }
                 other => return other,
@@ -343,7 +358,10 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_is_damage() {
-        let mut bytes: Vec<u8> = segment(&[1, 2]).into_iter().flat_map(|(_, _, bytes)| bytes).collect();
+        let mut bytes: Vec<u8> = segment(&[1, 2])
+            .into_iter()
+            .flat_map(|(_, _, bytes)| bytes)
+            .collect();
         bytes[16] = 1;
         assert_eq!(
             cut_batches(&bytes, true, Offset(0), Offset(99), 1 << 20, true),

@@ -13,7 +13,8 @@ use rkyv::util::AlignedVec;
 use tuning::TopicConfig;
 
 use super::checkpoint::{
-    CheckpointCopy, CheckpointFile, CheckpointHeader, FoundCheckpoint, checkpoint_path, read_checkpoint,
+    CheckpointCopy, CheckpointFile, CheckpointHeader, FoundCheckpoint, checkpoint_path,
+    read_checkpoint,
 };
 use super::checkpoint_body::{decode_body, encode_body};
 use super::checkpointer::{force_device_flush, open_flush_file};
@@ -61,7 +62,11 @@ impl RecoveredPartition {
 
     /// Bytes of its segments.
     pub fn bytes(&self) -> u64 {
-        self.checkpoint.segments.iter().map(|segment| u64::from(segment.size)).sum()
+        self.checkpoint
+            .segments
+            .iter()
+            .map(|segment| u64::from(segment.size))
+            .sum()
     }
 
     /// Everything that is known of it.
@@ -101,41 +106,72 @@ pub async fn recover(
     known: &KnownPartitions,
 ) -> Result<Recovered, StorageError> {
     let mut report = RecoveryReport::default();
-    prepare_directory(disk, &mut report).await.map_err(StorageError::during("preparing the data directory"))?;
-    let mut journals = open_journals(disk).await.map_err(StorageError::during("opening the journals"))?;
+    prepare_directory(disk, &mut report)
+        .await
+        .map_err(StorageError::during("preparing the data directory"))?;
+    let mut journals = open_journals(disk)
+        .await
+        .map_err(StorageError::during("opening the journals"))?;
     let base = read_base(disk, &journals, &mut report).await?;
-    let mut state = RecoveryState::new(disk, runtime.wall_clock_ms(), known, base.partitions, base.owners);
+    let mut state = RecoveryState::new(
+        disk,
+        runtime.wall_clock_ms(),
+        known,
+        base.partitions,
+        base.owners,
+    );
     if let Some(generation) = base.generation {
         for (shard, files) in &mut journals {
             let cut = base.cuts.get(shard).copied().unwrap_or(CHAIN_START);
             state
                 .replay_journal(generation, *shard, files, cut, &mut report)
                 .await
-                .map_err(StorageError::during(format!("replaying the journal of shard {shard}")))?;
+                .map_err(StorageError::during(format!(
+                    "replaying the journal of shard {shard}"
+                )))?;
         }
     }
-    let kept = state.finish(runtime, &mut report).await.map_err(StorageError::during("writing recovered segments"))?;
+    let kept = state
+        .finish(runtime, &mut report)
+        .await
+        .map_err(StorageError::during("writing recovered segments"))?;
     if settings.flushes() {
         let path = format!("{TIDELOG_DIRECTORY}/flush-start");
-        let flush_file = open_flush_file(disk, &path).await.map_err(StorageError::during("opening the flush file"))?;
-        force_device_flush(disk, &flush_file).await.map_err(StorageError::during("flushing recovered segments"))?;
+        let flush_file = open_flush_file(disk, &path)
+            .await
+            .map_err(StorageError::during("opening the flush file"))?;
+        force_device_flush(disk, &flush_file)
+            .await
+            .map_err(StorageError::during("flushing recovered segments"))?;
     }
     let generation = Generation {
         number: base.generation.map_or(1, |old| old.number + 1),
         secret: new_secret(runtime),
     };
-    let header = CheckpointHeader { generation, shard: None, sequence: base.sequence + 1, cut: CHAIN_START };
+    let header = CheckpointHeader {
+        generation,
+        shard: None,
+        sequence: base.sequence + 1,
+        cut: CHAIN_START,
+    };
     let all: Vec<PartitionCheckpoint> = kept.values().cloned().collect();
     write_start_checkpoints(disk, &header, &encode_body(&all), base.first_copy)
         .await
         .map_err(StorageError::during("writing the start checkpoints"))?;
-    state.set_journals_aside(generation.number, &mut report).await.map_err(StorageError::during("setting damaged journals aside"))?;
+    state
+        .set_journals_aside(generation.number, &mut report)
+        .await
+        .map_err(StorageError::during("setting damaged journals aside"))?;
     let partitions = kept
         .into_values()
         .filter(|checkpoint| known.partitions.contains_key(&checkpoint.id))
         .map(|checkpoint| RecoveredPartition { checkpoint })
         .collect();
-    Ok(Recovered { generation, partitions, report })
+    Ok(Recovered {
+        generation,
+        partitions,
+        report,
+    })
 }
 
 /// Begins a new generation on top of start checkpoints that [`recover`] wrote: `change` edits their partitions and gives
@@ -151,14 +187,24 @@ pub(crate) async fn begin_generation(
         number: base.generation.map_or(1, |old| old.number + 1),
         secret: new_secret(runtime),
     };
-    let header = CheckpointHeader { generation, shard: None, sequence: base.sequence + 1, cut: CHAIN_START };
+    let header = CheckpointHeader {
+        generation,
+        shard: None,
+        sequence: base.sequence + 1,
+        cut: CHAIN_START,
+    };
     write_start_checkpoints(disk, &header, &body, base.first_copy)
         .await
         .map_err(StorageError::during("writing the start checkpoints"))
 }
 
 /// The chain before its first group.
-const CHAIN_START: ChainEnd = ChainEnd { group_number: 0, checksum: 0, file_number: 0, position: 0 };
+const CHAIN_START: ChainEnd = ChainEnd {
+    group_number: 0,
+    checksum: 0,
+    file_number: 0,
+    position: 0,
+};
 
 fn new_secret(runtime: &Runtime) -> [u8; 16] {
     let mut secret = [0; 16];
@@ -182,10 +228,18 @@ async fn prepare_directory(disk: &Disk, report: &mut RecoveryReport) -> std::io:
 async fn open_journals(disk: &Disk) -> std::io::Result<BTreeMap<ShardId, Vec<JournalFile>>> {
     let mut journals: BTreeMap<ShardId, Vec<JournalFile>> = BTreeMap::new();
     for entry in disk.list(TIDELOG_DIRECTORY).await? {
-        let Some((shard, number)) = parse_journal_name(&entry.name) else { continue };
-        let file = disk.open(&journal_path(shard, number), OpenMode::Write).await?;
+        let Some((shard, number)) = parse_journal_name(&entry.name) else {
+            continue;
+        };
+        let file = disk
+            .open(&journal_path(shard, number), OpenMode::Write)
+            .await?;
         let bytes = file.length().await?;
-        journals.entry(shard).or_default().push(JournalFile { number, bytes, file });
+        journals.entry(shard).or_default().push(JournalFile {
+            number,
+            bytes,
+            file,
+        });
     }
     Ok(journals)
 }
@@ -199,10 +253,20 @@ async fn read_base(
     let b = read_reported(disk, None, CheckpointCopy::B, report).await;
     let damaged = a.is_err() || b.is_err();
     let (a, b) = (a.unwrap_or(None), b.unwrap_or(None));
-    let generation_of = |found: &Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>| found.as_ref().map(|(header, _)| header.generation.number);
+    let generation_of = |found: &Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>| {
+        found.as_ref().map(|(header, _)| header.generation.number)
+    };
     // The copy that is older, or not whole, is overwritten first.
-    let first_copy = if generation_of(&a) <= generation_of(&b) { CheckpointCopy::A } else { CheckpointCopy::B };
-    let newest = if generation_of(&a) >= generation_of(&b) { a } else { b };
+    let first_copy = if generation_of(&a) <= generation_of(&b) {
+        CheckpointCopy::A
+    } else {
+        CheckpointCopy::B
+    };
+    let newest = if generation_of(&a) >= generation_of(&b) {
+        a
+    } else {
+        b
+    };
     let Some((start, partitions)) = newest else {
         if damaged || !journals.is_empty() {
             let problem = "neither start checkpoint can be read, and there are journals: nothing says what they continue";
@@ -220,14 +284,21 @@ async fn read_base(
     };
     let mut base = Base {
         generation: Some(start.generation),
-        partitions: partitions.into_iter().map(|partition| (partition.id, partition)).collect(),
+        partitions: partitions
+            .into_iter()
+            .map(|partition| (partition.id, partition))
+            .collect(),
         cuts: BTreeMap::new(),
         owners: BTreeMap::new(),
         first_copy,
         sequence: start.sequence,
     };
     for shard in journals.keys() {
-        let Some((header, partitions)) = newest_of_shard(disk, *shard, start.generation, report).await else { continue };
+        let Some((header, partitions)) =
+            newest_of_shard(disk, *shard, start.generation, report).await
+        else {
+            continue;
+        };
         base.cuts.insert(*shard, header.cut);
         for partition in partitions {
             base.owners.insert(partition.id, *shard);
@@ -245,9 +316,18 @@ async fn newest_of_shard(
 ) -> Option<(CheckpointHeader, Vec<PartitionCheckpoint>)> {
     let mut newest: Option<(CheckpointHeader, Vec<PartitionCheckpoint>)> = None;
     for copy in [CheckpointCopy::A, CheckpointCopy::B] {
-        let found = read_reported(disk, Some(shard), copy, report).await.unwrap_or(None);
-        let Some((header, partitions)) = found.filter(|(header, _)| header.generation == generation) else { continue };
-        if newest.as_ref().is_none_or(|(newest, _)| newest.sequence < header.sequence) {
+        let found = read_reported(disk, Some(shard), copy, report)
+            .await
+            .unwrap_or(None);
+        let Some((header, partitions)) =
+            found.filter(|(header, _)| header.generation == generation)
+        else {
+            continue;
+        };
+        if newest
+            .as_ref()
+            .is_none_or(|(newest, _)| newest.sequence < header.sequence)
+        {
             newest = Some((header, partitions));
         }
     }
@@ -264,7 +344,9 @@ async fn read_reported(
     let path = checkpoint_path(shard, copy);
     let problem = match read_checkpoint(disk, &path).await {
         FoundCheckpoint::Missing => return Ok(None),
-        FoundCheckpoint::Good(header, _) if header.shard != shard => "it belongs to another shard".to_owned(),
+        FoundCheckpoint::Good(header, _) if header.shard != shard => {
+            "it belongs to another shard".to_owned()
+        }
         FoundCheckpoint::Good(header, body) => match decode_body(&body) {
             Ok(partitions) => return Ok(Some((header, partitions))),
             Err(problem) => problem,
@@ -272,7 +354,11 @@ async fn read_reported(
         FoundCheckpoint::Damaged(problem) => problem,
     };
     // A write that was cut looks like damage; only a clean stop leaves none. Either way the other copy stands in.
-    let list = if report.clean { &mut report.damage } else { &mut report.unfinished };
+    let list = if report.clean {
+        &mut report.damage
+    } else {
+        &mut report.unfinished
+    };
     list.push(format!("{path}: {problem}"));
     Err(())
 }
@@ -298,7 +384,11 @@ pub(crate) async fn remove_deleted(
     known: &KnownPartitions,
     report: &mut RecoveryReport,
 ) -> std::io::Result<()> {
-    let directories: BTreeSet<&str> = known.partitions.values().map(|partition| partition.directory.as_str()).collect();
+    let directories: BTreeSet<&str> = known
+        .partitions
+        .values()
+        .map(|partition| partition.directory.as_str())
+        .collect();
     for entry in disk.list("").await? {
         if !entry.is_directory || entry.name == TIDELOG_DIRECTORY {
             continue;
@@ -312,7 +402,8 @@ pub(crate) async fn remove_deleted(
         }
         let owner = directories::owner_of(disk, &entry.name).await?;
         if owner.is_some_and(|owner| known.removed.contains(&owner)) {
-            if let Some(gone) = directories::rename_for_deletion(runtime, disk, &entry.name).await? {
+            if let Some(gone) = directories::rename_for_deletion(runtime, disk, &entry.name).await?
+            {
                 directories::remove(disk, &gone).await;
             }
         } else {

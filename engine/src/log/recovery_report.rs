@@ -42,16 +42,27 @@ impl fmt::Display for RecoveryReport {
             self.batches_replayed, self.journals, self.bytes_replayed, self.torn_groups
         )?;
         if self.rotten_groups > 0 || self.quarantined_ranges > 0 {
-            write!(formatter, ", {} groups damaged, {} ranges quarantined", self.rotten_groups, self.quarantined_ranges)?;
+            write!(
+                formatter,
+                ", {} groups damaged, {} ranges quarantined",
+                self.rotten_groups, self.quarantined_ranges
+            )?;
         }
         if self.unproved_partitions > 0 {
-            write!(formatter, ", {} partitions refuse appends", self.unproved_partitions)?;
+            write!(
+                formatter,
+                ", {} partitions refuse appends",
+                self.unproved_partitions
+            )?;
         }
         for line in &self.damage {
             write!(formatter, "\n  damage: {line}")?;
         }
         for line in &self.unfinished {
-            write!(formatter, "\n  unfinished or damaged, its twin was used: {line}")?;
+            write!(
+                formatter,
+                "\n  unfinished or damaged, its twin was used: {line}"
+            )?;
         }
         for directory in &self.stray_directories {
             write!(formatter, "\n  unknown directory, left alone: {directory}")?;

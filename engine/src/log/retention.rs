@@ -30,7 +30,11 @@ pub fn plan_retention(log: &PartitionLog, believed_now_ms: Option<i64>) -> Optio
     if !config.delete {
         return None;
     }
-    let next_offset = |index: usize| log.segments().next_base(index).unwrap_or(log.offsets().log_end());
+    let next_offset = |index: usize| {
+        log.segments()
+            .next_base(index)
+            .unwrap_or(log.offsets().log_end())
+    };
     // Kafka never deletes an empty active segment, and nothing above the high watermark.
     let settled = |index: usize| {
         next_offset(index) <= log.offsets().high_watermark()
@@ -55,7 +59,10 @@ pub fn plan_retention(log: &PartitionLog, believed_now_ms: Option<i64>) -> Optio
 
     let mut by_size = 0;
     if config.retention_bytes >= 0 {
-        let kept: u64 = segments[by_time..].iter().map(|segment| u64::from(segment.size)).sum();
+        let kept: u64 = segments[by_time..]
+            .iter()
+            .map(|segment| u64::from(segment.size))
+            .sum();
         let mut excess = kept.saturating_sub(config.retention_bytes as u64);
         while by_time + by_size < segments.len() {
             let index = by_time + by_size;
@@ -166,10 +173,20 @@ mod tests {
         let log = log(&[(9, 1_000), (9, 1_050), (9, 2_000), (9, 1_000)], config);
         assert_eq!(plan_retention(&log, Some(1_100)), None);
         let plan = plan_retention(&log, Some(1_151)).unwrap();
-        assert_eq!((plan.log_start, plan.by_time, plan.roll_active), (Offset(20), 2, false));
+        assert_eq!(
+            (plan.log_start, plan.by_time, plan.roll_active),
+            (Offset(20), 2, false)
+        );
         let plan = plan_retention(&log, Some(9_999)).unwrap();
-        assert_eq!((plan.log_start, plan.by_time, plan.roll_active), (Offset(40), 4, true));
-        assert_eq!(plan_retention(&log, None), None, "a doubted clock deletes nothing");
+        assert_eq!(
+            (plan.log_start, plan.by_time, plan.roll_active),
+            (Offset(40), 4, true)
+        );
+        assert_eq!(
+            plan_retention(&log, None),
+            None,
+            "a doubted clock deletes nothing"
+        );
     }
 
     #[test]
@@ -194,7 +211,11 @@ mod tests {
             retention_bytes: 0,
             ..config
         };
-        assert!(plan_retention(&log(&sizes(&[10, 10]), all), None).unwrap().roll_active);
+        assert!(
+            plan_retention(&log(&sizes(&[10, 10]), all), None)
+                .unwrap()
+                .roll_active
+        );
     }
 
     #[test]
@@ -229,8 +250,15 @@ mod tests {
         let jumped = 1_000_000_000;
         assert_eq!(clock.believe(jumped, 120_000), None);
         assert_eq!(clock.believe(jumped + HOUR - 1, 120_000 + HOUR - 1), None);
-        assert_eq!(clock.believe(jumped + HOUR, 120_000 + HOUR), Some(jumped + HOUR));
-        assert_eq!(clock.believe(5_000, 130_000 + HOUR), Some(5_000), "back is harmless");
+        assert_eq!(
+            clock.believe(jumped + HOUR, 120_000 + HOUR),
+            Some(jumped + HOUR)
+        );
+        assert_eq!(
+            clock.believe(5_000, 130_000 + HOUR),
+            Some(5_000),
+            "back is harmless"
+        );
     }
 
     #[test]
@@ -238,6 +266,10 @@ mod tests {
         let mut clock = RetentionClock::new(1_000, 0, Some(900));
         assert_eq!(clock.believe(1 << 40, 1_000), None);
         assert_eq!(clock.believe(3_000, 2_000), Some(3_000));
-        assert_eq!(clock.believe(1 << 40, 2_000 + HOUR), None, "the doubt begins anew");
+        assert_eq!(
+            clock.believe(1 << 40, 2_000 + HOUR),
+            None,
+            "the doubt begins anew"
+        );
     }
 }

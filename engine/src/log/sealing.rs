@@ -9,7 +9,9 @@ use std::io;
 use std::rc::Rc;
 
 use super::index::SegmentIndex;
-use super::kafka_files::{encode_offset_index, encode_time_index, encode_transaction_index, kafka_indexes};
+use super::kafka_files::{
+    encode_offset_index, encode_time_index, encode_transaction_index, kafka_indexes,
+};
 use super::segment::{SegmentInfo, segment_file_name};
 use super::segment_indexes::{index_of, sidecar_path};
 use super::storage_shard::Shard;
@@ -31,16 +33,33 @@ pub(crate) fn start(shard: &Rc<Shard>, id: PartitionId, directory: Rc<str>, base
 }
 
 /// Everything beside a segment whose bytes are all written, and its exact length.
-pub(crate) async fn seal(shard: &Shard, id: PartitionId, directory: &str, base: Offset) -> io::Result<()> {
+pub(crate) async fn seal(
+    shard: &Shard,
+    id: PartitionId,
+    directory: &str,
+    base: Offset,
+) -> io::Result<()> {
     let found = shard.with_partition(id, |partition| {
         let segments = partition.log.segments().as_slice();
         let index = segments.iter().position(|info| info.base_offset == base)?;
-        let next = segments.get(index + 1).map_or(partition.log.offsets().log_end(), |next| next.base_offset);
-        let aborted: Vec<AbortedTransaction> = partition.log.aborted().of_segment(base, next).copied().collect();
+        let next = segments
+            .get(index + 1)
+            .map_or(partition.log.offsets().log_end(), |next| next.base_offset);
+        let aborted: Vec<AbortedTransaction> = partition
+            .log
+            .aborted()
+            .of_segment(base, next)
+            .copied()
+            .collect();
         Some((segments[index], aborted))
     });
-    let Some((info, aborted)) = found.flatten() else { return Ok(()) };
-    let file = shard.files.writable_or_new(&shard.disk, id, directory, base).await?;
+    let Some((info, aborted)) = found.flatten() else {
+        return Ok(());
+    };
+    let file = shard
+        .files
+        .writable_or_new(&shard.disk, id, directory, base)
+        .await?;
     file.truncate(u64::from(info.size)).await?;
     shard.files.forget(id, base);
     let index = index_of(shard, id, base).await?;
@@ -65,13 +84,25 @@ async fn write_beside(
         (sidecar, offsets, times)
     };
     if let Some(sidecar) = sidecar {
-        shard.disk.write_small(&sidecar_path(directory, base), &sidecar).await?;
+        shard
+            .disk
+            .write_small(&sidecar_path(directory, base), &sidecar)
+            .await?;
     }
     let path = |extension| format!("{directory}/{}", segment_file_name(base, extension));
-    shard.disk.write_small(&path("index"), &encode_offset_index(base, &offsets)).await?;
-    shard.disk.write_small(&path("timeindex"), &encode_time_index(base, &times)).await?;
+    shard
+        .disk
+        .write_small(&path("index"), &encode_offset_index(base, &offsets))
+        .await?;
+    shard
+        .disk
+        .write_small(&path("timeindex"), &encode_time_index(base, &times))
+        .await?;
     if !aborted.is_empty() {
-        shard.disk.write_small(&path("txnindex"), &encode_transaction_index(aborted)).await?;
+        shard
+            .disk
+            .write_small(&path("txnindex"), &encode_transaction_index(aborted))
+            .await?;
     }
     Ok(())
 }

@@ -113,16 +113,23 @@ impl SegmentList {
 
     /// The segment that grows.
     pub fn active(&self) -> &SegmentInfo {
-        self.segments.last().expect("a partition always has a segment")
+        self.segments
+            .last()
+            .expect("a partition always has a segment")
     }
 
     pub(super) fn active_mut(&mut self) -> &mut SegmentInfo {
-        self.segments.last_mut().expect("a partition always has a segment")
+        self.segments
+            .last_mut()
+            .expect("a partition always has a segment")
     }
 
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| u64::from(segment.size)).sum()
+        self.segments
+            .iter()
+            .map(|segment| u64::from(segment.size))
+            .sum()
     }
 
     /// Index of the segment that holds `offset`, or of the first one if `offset` is below it.
@@ -139,7 +146,9 @@ impl SegmentList {
 
     /// Base offset of the segment behind the one at `index`; `None` for the active one.
     pub fn next_base(&self, index: usize) -> Option<Offset> {
-        self.segments.get(index + 1).map(|segment| segment.base_offset)
+        self.segments
+            .get(index + 1)
+            .map(|segment| segment.base_offset)
     }
 
     /// Where the active segment's next batch goes.
@@ -150,14 +159,21 @@ impl SegmentList {
     /// Whether the batch begins a new segment, as Kafka's `LogSegment.shouldRoll` decides: the active one would
     /// pass `segment.bytes`, has been filled for longer than `segment.ms` less its jitter (by record timestamps:
     /// golden 10), or could not express the offset relative to its base in 31 bits.
-    pub fn should_roll(&self, id: PartitionId, config: &LogConfig, question: &RollQuestion) -> bool {
+    pub fn should_roll(
+        &self,
+        id: PartitionId,
+        config: &LogConfig,
+        question: &RollQuestion,
+    ) -> bool {
         let active = self.active();
         if active.size == 0 {
             return false;
         }
         let bytes_max = config.segment_bytes.min(SEGMENT_BYTES_LIMIT);
         let waited = if active.first_timestamp >= 0 {
-            question.max_timestamp.saturating_sub(active.first_timestamp)
+            question
+                .max_timestamp
+                .saturating_sub(active.first_timestamp)
         } else {
             question.now_ms.saturating_sub(active.created_ms)
         };
@@ -178,7 +194,8 @@ impl SegmentList {
             self.active().size > 0 && self.active().base_offset < base_offset,
             "only a filled segment is rolled"
         );
-        self.segments.push(SegmentInfo::empty(base_offset, created_ms));
+        self.segments
+            .push(SegmentInfo::empty(base_offset, created_ms));
     }
 
     /// Takes off the oldest segment, which must not be the active one.
@@ -195,7 +212,10 @@ impl SegmentList {
 
     /// Replaces everything by one empty segment.
     pub fn reset(&mut self, base_offset: Offset, created_ms: i64) -> Vec<SegmentInfo> {
-        std::mem::replace(&mut self.segments, vec![SegmentInfo::empty(base_offset, created_ms)])
+        std::mem::replace(
+            &mut self.segments,
+            vec![SegmentInfo::empty(base_offset, created_ms)],
+        )
     }
 
     /// Gives the empty active segment another base offset.
@@ -207,7 +227,10 @@ impl SegmentList {
     /// Replaces what is known of one segment, found by its base offset.
     pub fn replace(&mut self, info: SegmentInfo) {
         let index = self.index_of(info.base_offset);
-        assert_eq!(self.segments[index].base_offset, info.base_offset, "the segment exists");
+        assert_eq!(
+            self.segments[index].base_offset, info.base_offset,
+            "the segment exists"
+        );
         self.segments[index] = info;
     }
 }
@@ -289,7 +312,9 @@ mod tests {
             segment_jitter_ms: 50,
             ..LogConfig::default()
         };
-        let jitters: Vec<i64> = (0..100).map(|base| roll_jitter_ms(ID, Offset(base), &config)).collect();
+        let jitters: Vec<i64> = (0..100)
+            .map(|base| roll_jitter_ms(ID, Offset(base), &config))
+            .collect();
         assert!(jitters.iter().all(|jitter| (0..50).contains(jitter)));
         assert!(jitters.iter().any(|jitter| *jitter != jitters[0]));
         assert_eq!(jitters[3], roll_jitter_ms(ID, Offset(3), &config));
@@ -297,7 +322,10 @@ mod tests {
 
     #[test]
     fn names_are_twenty_digits() {
-        assert_eq!(segment_file_name(Offset(42), "log"), "00000000000000000042.log");
+        assert_eq!(
+            segment_file_name(Offset(42), "log"),
+            "00000000000000000042.log"
+        );
         assert_eq!(
             parse_segment_file_name("00000000000000000042.timeindex"),
             Some((Offset(42), "timeindex"))
@@ -316,7 +344,15 @@ mod tests {
         .unwrap();
         let found = |offset| list.containing(Offset(offset)).base_offset.0;
         assert_eq!(
-            [found(3), found(5), found(8), found(9), found(19), found(20), found(99)],
+            [
+                found(3),
+                found(5),
+                found(8),
+                found(9),
+                found(19),
+                found(20),
+                found(99)
+            ],
             [5, 5, 5, 9, 9, 20, 20]
         );
     }

@@ -14,7 +14,9 @@ use net::records::BatchHeader;
 
 use super::batch::{HEADER_BYTES, LENGTH_OVERHEAD, PREFIX_BYTES};
 use super::damage::{good_batch, next_good_batch};
-use super::index::{IndexBuilder, LoadedIndex, RUN_INTERVAL_BYTES, SIDECAR_EXTENSION, SegmentIndex};
+use super::index::{
+    IndexBuilder, LoadedIndex, RUN_INTERVAL_BYTES, SIDECAR_EXTENSION, SegmentIndex,
+};
 use super::recovery_state::placeholder;
 use super::segment::{SegmentInfo, segment_file_name};
 use super::storage_shard::Shard;
@@ -39,7 +41,11 @@ pub(crate) enum ActiveIndex {
     /// Built along from the segment's first byte, or caught up by a scan.
     Ready(Rc<RefCell<SegmentIndex>>),
     /// Of a segment that was there before the start: covers what a scan will find up to `scan_end`, then these.
-    Behind { scan_end: u32, end: Offset, pushed: Vec<Pushed> },
+    Behind {
+        scan_end: u32,
+        end: Offset,
+        pushed: Vec<Pushed>,
+    },
 }
 
 /// Indexes of closed segments, a few of them.
@@ -60,7 +66,11 @@ impl ActiveIndex {
     }
 
     pub(crate) fn of_old_segment(scan_end: u32, end: Offset) -> ActiveIndex {
-        ActiveIndex::Behind { scan_end, end, pushed: Vec::new() }
+        ActiveIndex::Behind {
+            scan_end,
+            end,
+            pushed: Vec::new(),
+        }
     }
 
     /// The batch is in the segment.
@@ -82,7 +92,9 @@ impl LoadedIndexes {
     }
 
     pub(crate) fn forget_partition(&self, id: PartitionId) {
-        self.loaded.borrow_mut().retain(|(other, _), _| *other != id);
+        self.loaded
+            .borrow_mut()
+            .retain(|(other, _), _| *other != id);
     }
 
     pub(crate) fn keep(&self, id: PartitionId, base: Offset, index: Rc<RefCell<SegmentIndex>>) {
@@ -96,7 +108,12 @@ impl LoadedIndexes {
 
 enum Lookup {
     Ready(Rc<RefCell<SegmentIndex>>),
-    Missing { directory: Rc<str>, info: SegmentInfo, scan_end: u32, end: Offset },
+    Missing {
+        directory: Rc<str>,
+        info: SegmentInfo,
+        scan_end: u32,
+        end: Offset,
+    },
 }
 
 fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
@@ -107,27 +124,46 @@ fn look_up(shard: &Shard, id: PartitionId, base: Offset) -> Option<Lookup> {
         let segments = partition.log.segments().as_slice();
         let index = segments.iter().position(|info| info.base_offset == base)?;
         let info = segments[index];
-        let next = segments.get(index + 1).map_or(partition.log.offsets().log_end(), |next| next.base_offset);
-        let missing = |scan_end, end| Lookup::Missing { directory: partition.directory.clone(), info, scan_end, end };
+        let next = segments
+            .get(index + 1)
+            .map_or(partition.log.offsets().log_end(), |next| next.base_offset);
+        let missing = |scan_end, end| Lookup::Missing {
+            directory: partition.directory.clone(),
+            info,
+            scan_end,
+            end,
+        };
         Some(match &partition.index {
             (active, ActiveIndex::Ready(index)) if *active == base => Lookup::Ready(index.clone()),
-            (active, ActiveIndex::Behind { scan_end, end, .. }) if *active == base => missing(*scan_end, *end),
+            (active, ActiveIndex::Behind { scan_end, end, .. }) if *active == base => {
+                missing(*scan_end, *end)
+            }
             _ => missing(info.size, next),
         })
     })?
 }
 
 /// The index of a segment, made if need be.
-pub(crate) async fn index_of(shard: &Shard, id: PartitionId, base: Offset) -> io::Result<Rc<RefCell<SegmentIndex>>> {
+pub(crate) async fn index_of(
+    shard: &Shard,
+    id: PartitionId,
+    base: Offset,
+) -> io::Result<Rc<RefCell<SegmentIndex>>> {
     let gone = || io::Error::new(io::ErrorKind::NotFound, "the segment is gone");
     loop {
         let (directory, info, scan_end, end) = match look_up(shard, id, base).ok_or_else(gone)? {
             Lookup::Ready(index) => return Ok(index),
-            Lookup::Missing { directory, info, scan_end, end } => (directory, info, scan_end, end),
+            Lookup::Missing {
+                directory,
+                info,
+                scan_end,
+                end,
+            } => (directory, info, scan_end, end),
         };
         let builder = build(shard, id, &directory, &info, scan_end, end).await?;
         let index = Rc::new(RefCell::new(SegmentIndex::Building(builder)));
-        let active = shard.with_partition(id, |partition| catch_up(&mut partition.index, base, &index));
+        let active =
+            shard.with_partition(id, |partition| catch_up(&mut partition.index, base, &index));
         if let Some(index) = active.ok_or_else(gone)? {
             return Ok(index);
         }
@@ -174,7 +210,10 @@ async fn build(
     end: Offset,
 ) -> io::Result<IndexBuilder> {
     let base = info.base_offset;
-    let file = shard.files.readable(&shard.disk, id, directory, base).await?;
+    let file = shard
+        .files
+        .readable(&shard.disk, id, directory, base)
+        .await?;
     let mut builder = match load_sidecar(shard, &file, directory, base, scan_end).await {
         Some(loaded) => loaded.into_builder(),
         None => IndexBuilder::new(base, info.created_ms, RUN_INTERVAL_BYTES),
@@ -185,7 +224,13 @@ async fn build(
 
 /// The sidecar, if it belongs to what the segment holds now. One that was written before a crash may cover a direct run
 /// that never came into the journal and was overwritten since; then its last run does not fit.
-async fn load_sidecar(shard: &Shard, file: &File, directory: &str, base: Offset, scan_end: u32) -> Option<LoadedIndex> {
+async fn load_sidecar(
+    shard: &Shard,
+    file: &File,
+    directory: &str,
+    base: Offset,
+    scan_end: u32,
+) -> Option<LoadedIndex> {
     let path = sidecar_path(directory, base);
     if !shard.disk.exists(&path).await.ok()? {
         return None;
@@ -199,7 +244,10 @@ async fn load_sidecar(shard: &Shard, file: &File, directory: &str, base: Offset,
     let index = SegmentIndex::Loaded(loaded.clone());
     if let Some(last) = index.run_count().checked_sub(1) {
         let run = index.run(last);
-        let bytes = file.read_at(u64::from(run.position.0), run.length as usize).await.ok()?;
+        let bytes = file
+            .read_at(u64::from(run.position.0), run.length as usize)
+            .await
+            .ok()?;
         if bytes.len() != run.length as usize || index.verify(last, &bytes).is_err() {
             return None;
         }
@@ -209,7 +257,12 @@ async fn load_sidecar(shard: &Shard, file: &File, directory: &str, base: Offset,
 
 /// Adds the batches between what the builder covers and `scan_end`, where the segment's offsets end with `end`. What is
 /// damaged becomes a run of its own that no read will find in order, so that what lies behind it is served.
-pub(crate) async fn scan(file: &File, builder: &mut IndexBuilder, scan_end: u32, end: Offset) -> io::Result<()> {
+pub(crate) async fn scan(
+    file: &File,
+    builder: &mut IndexBuilder,
+    scan_end: u32,
+    end: Offset,
+) -> io::Result<()> {
     let mut wanted = SCAN_BYTES;
     while builder.info().size < scan_end {
         let position = builder.info().size;
@@ -219,7 +272,8 @@ pub(crate) async fn scan(file: &File, builder: &mut IndexBuilder, scan_end: u32,
             wanted = SCAN_BYTES;
             continue;
         }
-        let behind = next_good_batch(&bytes, HEADER_BYTES, builder.next_offset()).filter(|(_, header)| header.next_offset() <= end.0);
+        let behind = next_good_batch(&bytes, HEADER_BYTES, builder.next_offset())
+            .filter(|(_, header)| header.next_offset() <= end.0);
         match behind {
             Some((length, header)) => push_damage(builder, length, Offset(header.base_offset)),
             // A batch may be longer than what was read.
@@ -237,7 +291,9 @@ fn push_batches(builder: &mut IndexBuilder, bytes: &[u8], end: Offset) -> usize 
         if header.base_offset < builder.next_offset().0 || header.next_offset() > end.0 {
             break;
         }
-        let prefix: &[u8; PREFIX_BYTES] = bytes[position..][..PREFIX_BYTES].try_into().expect("a batch is longer than its prefix");
+        let prefix: &[u8; PREFIX_BYTES] = bytes[position..][..PREFIX_BYTES]
+            .try_into()
+            .expect("a batch is longer than its prefix");
         builder.push(prefix, &header);
         position += size;
     }
@@ -247,10 +303,23 @@ fn push_batches(builder: &mut IndexBuilder, bytes: &[u8], end: Offset) -> usize 
 /// Stands for `length` bytes that hold no good batch, up to the offset `next`.
 fn push_damage(builder: &mut IndexBuilder, length: usize, next: Offset) {
     let first = builder.next_offset();
-    tracing::error!(segment = builder.info().base_offset.0, position = builder.info().size, length, "damaged bytes in a segment");
+    tracing::error!(
+        segment = builder.info().base_offset.0,
+        position = builder.info().size,
+        length,
+        "damaged bytes in a segment"
+    );
     let last = Offset((next.0 - 1).max(first.0));
     let length = u32::try_from(length).expect("a segment is below 4 GiB");
     builder.close_run();
-    builder.push(&[0; PREFIX_BYTES], &placeholder(first, last, length.max(LENGTH_OVERHEAD as u32), LeaderEpoch(-1)));
+    builder.push(
+        &[0; PREFIX_BYTES],
+        &placeholder(
+            first,
+            last,
+            length.max(LENGTH_OVERHEAD as u32),
+            LeaderEpoch(-1),
+        ),
+    );
     builder.close_run();
 }

@@ -63,7 +63,9 @@ struct Removal {
 fn first_base_behind(partition: &Partition, base: Offset) -> Offset {
     let segments = partition.log.segments().as_slice();
     let behind = segments.iter().find(|segment| segment.base_offset > base);
-    behind.map_or(partition.log.offsets().log_end(), |segment| segment.base_offset)
+    behind.map_or(partition.log.offsets().log_end(), |segment| {
+        segment.base_offset
+    })
 }
 
 async fn carry_out(shard: &Rc<Shard>, removal: Removal) {
@@ -74,7 +76,9 @@ async fn carry_out(shard: &Rc<Shard>, removal: Removal) {
     if let Err(error) = &renamed {
         tracing::warn!(directory = &*removal.directory, %error, "files of deleted segments stay until the next start");
     }
-    let there = shard.with_partition(removal.id, |partition| partition.removals -= 1).is_some();
+    let there = shard
+        .with_partition(removal.id, |partition| partition.removals -= 1)
+        .is_some();
     shard.written.notify_all();
     if !there || renamed.is_err() {
         return;
@@ -95,7 +99,10 @@ async fn wait_until_unused(shard: &Shard, removal: &Removal) -> bool {
     loop {
         let progress = shard.written.notified();
         let unused = shard.with_partition(removal.id, |partition| {
-            let sealing = removal.bases.iter().any(|base| partition.sealing.contains(base));
+            let sealing = removal
+                .bases
+                .iter()
+                .any(|base| partition.sealing.contains(base));
             partition.writer.written_end() >= removal.end && !sealing
         });
         match unused {
@@ -103,7 +110,10 @@ async fn wait_until_unused(shard: &Shard, removal: &Removal) -> bool {
             Some(true) => return true,
             Some(false) if shard.journal.poison().is_some() => return false,
             Some(false) => {
-                let _ = shard.runtime.timeout(Duration::from_millis(50), progress).await;
+                let _ = shard
+                    .runtime
+                    .timeout(Duration::from_millis(50), progress)
+                    .await;
             }
         }
     }
@@ -112,8 +122,17 @@ async fn wait_until_unused(shard: &Shard, removal: &Removal) -> bool {
 async fn rename(shard: &Shard, removal: &Removal) -> io::Result<()> {
     for base in &removal.bases {
         for extension in EXTENSIONS {
-            let path = format!("{}/{}", removal.directory, segment_file_name(*base, extension));
-            found(shard.disk.rename(&path, &format!("{path}{DELETED_SUFFIX}")).await)?;
+            let path = format!(
+                "{}/{}",
+                removal.directory,
+                segment_file_name(*base, extension)
+            );
+            found(
+                shard
+                    .disk
+                    .rename(&path, &format!("{path}{DELETED_SUFFIX}"))
+                    .await,
+            )?;
         }
         shard.files.forget(removal.id, *base);
         shard.indexes.forget(removal.id, *base);
@@ -125,7 +144,12 @@ async fn unlink(shard: &Shard, removal: &Removal) -> io::Result<()> {
     for base in &removal.bases {
         for extension in EXTENSIONS {
             let name = segment_file_name(*base, extension);
-            found(shard.disk.remove_file(&format!("{}/{name}{DELETED_SUFFIX}", removal.directory)).await)?;
+            found(
+                shard
+                    .disk
+                    .remove_file(&format!("{}/{name}{DELETED_SUFFIX}", removal.directory))
+                    .await,
+            )?;
         }
     }
     shard.disk.sync_directory(&removal.directory).await

@@ -75,12 +75,18 @@ impl SegmentScanner {
     }
 
     /// Takes bytes of the file from [`Self::position`] on and calls `on_batch` for each good batch with its position.
-    pub fn feed(&mut self, mut bytes: &[u8], mut on_batch: impl FnMut(&Batch<'_>, FilePosition)) -> Fed {
+    pub fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut on_batch: impl FnMut(&Batch<'_>, FilePosition),
+    ) -> Fed {
         loop {
             if let Some(end) = self.end {
                 return Fed::Ended(end);
             }
-            let left = self.file_length.saturating_sub(u64::from(self.position().0));
+            let left = self
+                .file_length
+                .saturating_sub(u64::from(self.position().0));
             if left == 0 {
                 return Fed::Complete;
             }
@@ -103,7 +109,8 @@ impl SegmentScanner {
                 return self.ended(ScanEnd::Offsets);
             }
             on_batch(&batch, self.position());
-            let prefix: &[u8; PREFIX_BYTES] = batch.bytes().first_chunk().expect("a batch has a prefix");
+            let prefix: &[u8; PREFIX_BYTES] =
+                batch.bytes().first_chunk().expect("a batch has a prefix");
             self.index.push(prefix, batch.header());
             bytes = &bytes[batch.bytes().len()..];
         }
@@ -112,7 +119,9 @@ impl SegmentScanner {
     fn offsets_fit(&self, batch: &Batch<'_>) -> bool {
         let header = batch.header();
         let base = self.index.info().base_offset.0;
-        let last = header.base_offset.checked_add(i64::from(header.last_offset_delta));
+        let last = header
+            .base_offset
+            .checked_add(i64::from(header.last_offset_delta));
         header.base_offset >= self.index.next_offset().0
             && header.last_offset_delta >= 0
             && last.is_some_and(|last| last - base <= i64::from(i32::MAX))

@@ -34,9 +34,19 @@ pub(crate) async fn refresh(shard: &Shard) {
             }
             Some(Work::Write(directory, base, sidecar, size)) => {
                 // ENOSPC on a sidecar fails nothing (C12c).
-                match shard.disk.write_small(&sidecar_path(&directory, base), &sidecar).await {
-                    Ok(()) => drop(shard.with_partition(id, |partition| partition.sidecar = (base, size))),
-                    Err(error) => tracing::warn!(directory = &*directory, segment = base.0, %error, "no sidecar"),
+                match shard
+                    .disk
+                    .write_small(&sidecar_path(&directory, base), &sidecar)
+                    .await
+                {
+                    Ok(()) => {
+                        // Gone in the meantime: then there is nothing to note.
+                        let _noted =
+                            shard.with_partition(id, |partition| partition.sidecar = (base, size));
+                    }
+                    Err(error) => {
+                        tracing::warn!(directory = &*directory, segment = base.0, %error, "no sidecar")
+                    }
                 }
             }
         }
@@ -48,14 +58,23 @@ fn look_at(shard: &Shard, id: PartitionId) -> Option<Work> {
         let (base, index) = &partition.index;
         match index {
             _ if partition.closing => None,
-            ActiveIndex::Behind { pushed, .. } => (pushed.len() >= PUSHED_MAX).then_some(Work::CatchUp(*base)),
+            ActiveIndex::Behind { pushed, .. } => {
+                (pushed.len() >= PUSHED_MAX).then_some(Work::CatchUp(*base))
+            }
             ActiveIndex::Ready(index) => {
                 let index = index.borrow();
-                let SegmentIndex::Building(builder) = &*index else { return None };
+                let SegmentIndex::Building(builder) = &*index else {
+                    return None;
+                };
                 let size = builder.info().size;
-                let covered = if partition.sidecar.0 == *base { partition.sidecar.1 } else { 0 };
-                (size >= covered.saturating_add(GROWTH_BYTES))
-                    .then(|| Work::Write(partition.directory.clone(), *base, builder.encode(), size))
+                let covered = if partition.sidecar.0 == *base {
+                    partition.sidecar.1
+                } else {
+                    0
+                };
+                (size >= covered.saturating_add(GROWTH_BYTES)).then(|| {
+                    Work::Write(partition.directory.clone(), *base, builder.encode(), size)
+                })
             }
         }
     })?

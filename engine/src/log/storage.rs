@@ -97,9 +97,11 @@ impl StorageSettings {
             journal_dirty_bytes_max: config.journal_dirty_bytes_max(),
             durability: config.durability(),
             cache_bytes: usize::try_from(config.cache_bytes()).unwrap_or(usize::MAX),
-            direct_run_bytes_min: usize::try_from(config.direct_run_bytes_min()).unwrap_or(usize::MAX),
+            direct_run_bytes_min: usize::try_from(config.direct_run_bytes_min())
+                .unwrap_or(usize::MAX),
             checkpoint_interval_ms: config.checkpoint_interval_ms(),
-            retention_check_ms: u64::try_from(config.log_retention_check_interval_ms()).unwrap_or(300_000),
+            retention_check_ms: u64::try_from(config.log_retention_check_interval_ms())
+                .unwrap_or(300_000),
             producer_expiration_ms: i64::from(config.producer_id_expiration_ms()),
             ..StorageSettings::default()
         }
@@ -143,12 +145,18 @@ pub enum StorageError {
 impl StorageError {
     /// A disk error with what was being done.
     pub fn io(what: impl Into<String>, source: io::Error) -> StorageError {
-        StorageError::Io { what: what.into(), source }
+        StorageError::Io {
+            what: what.into(),
+            source,
+        }
     }
 
     /// The same for `map_err`.
     pub fn during(what: impl Into<String>) -> impl FnOnce(io::Error) -> StorageError {
-        move |source| StorageError::Io { what: what.into(), source }
+        move |source| StorageError::Io {
+            what: what.into(),
+            source,
+        }
     }
 }
 
@@ -198,10 +206,18 @@ impl StorageMetrics {
         put("tidelog_checkpoints_total", true, self.checkpoints);
         put("tidelog_journal_groups_total", true, self.journal_groups);
         put("tidelog_journal_bytes_total", true, self.journal_bytes);
-        put("tidelog_journal_recycled_files_total", true, self.journal_recycled_files);
+        put(
+            "tidelog_journal_recycled_files_total",
+            true,
+            self.journal_recycled_files,
+        );
         put("tidelog_direct_runs_total", true, self.direct_runs);
         put("tidelog_segment_rolls_total", true, self.segment_rolls);
-        put("tidelog_journal_dirty_bytes", false, self.journal_dirty_bytes);
+        put(
+            "tidelog_journal_dirty_bytes",
+            false,
+            self.journal_dirty_bytes,
+        );
         put("tidelog_cache_hits_total", true, self.cache_hits);
         put("tidelog_cache_misses_total", true, self.cache_misses);
         put("tidelog_quarantined_ranges", false, self.quarantined_ranges);
@@ -236,7 +252,9 @@ impl Future for PendingAppend {
     type Output = Result<Appended, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver).poll(context).map(|result| result.unwrap_or(Err(AppendError::Stopping)))
+        Pin::new(&mut self.receiver)
+            .poll(context)
+            .map(|result| result.unwrap_or(Err(AppendError::Stopping)))
     }
 }
 
@@ -259,19 +277,32 @@ impl Storage {
     ) -> Result<Storage, StorageError> {
         let files = open_journal_files(disk, shard, settings.journal_file_bytes)
             .await
-            .map_err(StorageError::during(format!("opening the journal of shard {shard}")))?;
+            .map_err(StorageError::during(format!(
+                "opening the journal of shard {shard}"
+            )))?;
         let checkpointer = Checkpointer::open(disk, shard)
             .await
-            .map_err(StorageError::during(format!("opening the checkpoints of shard {shard}")))?;
+            .map_err(StorageError::during(format!(
+                "opening the checkpoints of shard {shard}"
+            )))?;
         let journal_settings = JournalSettings {
             file_bytes: settings.journal_file_bytes,
             group_bytes_max: settings.group_bytes_max(),
             flush: settings.flushes(),
         };
         let files = JournalFiles::new(files, settings.journal_files_max);
-        let journal = Journal::new(runtime.clone(), disk.clone(), shard, generation, journal_settings, files);
+        let journal = Journal::new(
+            runtime.clone(),
+            disk.clone(),
+            shard,
+            generation,
+            journal_settings,
+            files,
+        );
         if journal.should_grow() {
-            journal.grow().await.map_err(StorageError::during(format!("making a journal file of shard {shard}")))?;
+            journal.grow().await.map_err(StorageError::during(format!(
+                "making a journal file of shard {shard}"
+            )))?;
         }
         let producers = ProducerCount::new(settings.producers_max);
         let mut owned = BTreeMap::new();
@@ -306,7 +337,10 @@ impl Storage {
             tasks: Cell::new(0),
             counters: Cell::default(),
         });
-        let storage = Storage { shard, checkpointer: Rc::default() };
+        let storage = Storage {
+            shard,
+            checkpointer: Rc::default(),
+        };
         storage.spawn_loops(checkpointer);
         Ok(storage)
     }
@@ -342,10 +376,22 @@ impl Storage {
     ) -> Result<(), StorageError> {
         directories::create(&self.shard.runtime, &self.shard.disk, id, directory)
             .await
-            .map_err(StorageError::during(format!("making the directory {directory}")))?;
+            .map_err(StorageError::during(format!(
+                "making the directory {directory}"
+            )))?;
         let now_ms = self.shard.runtime.wall_clock_ms();
-        let log = PartitionLog::create(id, directory, leader_epoch, log_config(&config), self.shard.producers.clone(), now_ms);
-        self.shard.partitions.borrow_mut().insert(id, new_partition(log, now_ms));
+        let log = PartitionLog::create(
+            id,
+            directory,
+            leader_epoch,
+            log_config(&config),
+            self.shard.producers.clone(),
+            now_ms,
+        );
+        self.shard
+            .partitions
+            .borrow_mut()
+            .insert(id, new_partition(log, now_ms));
         Ok(())
     }
 
@@ -357,7 +403,9 @@ impl Storage {
             partition.watchers.fire();
             partition.directory.clone()
         });
-        let Some(directory) = found else { return Ok(()) };
+        let Some(directory) = found else {
+            return Ok(());
+        };
         loop {
             let progress = shard.written.notified();
             let quiet = shard.with_partition(id, |partition| {
@@ -372,26 +420,37 @@ impl Storage {
                 break;
             }
             shard.write_work.notify_one();
-            let _ = shard.runtime.timeout(std::time::Duration::from_millis(20), progress).await;
+            let _ = shard
+                .runtime
+                .timeout(std::time::Duration::from_millis(20), progress)
+                .await;
         }
         shard.partitions.borrow_mut().remove(&id);
         shard.cache.borrow_mut().remove(id);
         shard.files.forget_partition(id);
         shard.indexes.forget_partition(id);
-        shard.unwritten.borrow_mut().retain(|(_, other)| *other != id);
+        shard
+            .unwritten
+            .borrow_mut()
+            .retain(|(_, other)| *other != id);
         let gone = directories::rename_for_deletion(&shard.runtime, &shard.disk, &directory)
             .await
-            .map_err(StorageError::during(format!("renaming {directory} for deletion")))?;
+            .map_err(StorageError::during(format!(
+                "renaming {directory} for deletion"
+            )))?;
         if let Some(gone) = gone {
             let disk = shard.disk.clone();
-            shard.runtime.spawn(async move { directories::remove(&disk, &gone).await });
+            shard
+                .runtime
+                .spawn(async move { directories::remove(&disk, &gone).await });
         }
         Ok(())
     }
 
     /// Takes over changed settings of a partition's topic.
     pub fn configure(&self, id: PartitionId, config: Arc<TopicConfig>) {
-        self.shard.with_partition(id, |partition| partition.log.configure(log_config(&config)));
+        self.shard
+            .with_partition(id, |partition| partition.log.configure(log_config(&config)));
     }
 
     /// Changes how long a silent producer is remembered (`producer.id.expiration.ms`).
@@ -409,7 +468,9 @@ impl Storage {
     /// Decides now, without I/O, what a fetch gets.
     pub fn plan_read(&self, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
         let cache = self.shard.cache.borrow();
-        let planned = self.shard.with_partition(request.id, |partition| partition.log.plan_read(request, &cache));
+        let planned = self.shard.with_partition(request.id, |partition| {
+            partition.log.plan_read(request, &cache)
+        });
         planned.unwrap_or(Err(ReadError::UnknownPartition))
     }
 
@@ -423,25 +484,45 @@ impl Storage {
     pub fn watch(&self, id: PartitionId, from: Offset) -> Watch {
         let watch = self.shard.with_partition(id, |partition| {
             let grown = partition.log.offsets().high_watermark() > from;
-            if grown || partition.closing { Watch::fired() } else { partition.watchers.add() }
+            if grown || partition.closing {
+                Watch::fired()
+            } else {
+                partition.watchers.add()
+            }
         });
         watch.unwrap_or_else(Watch::fired)
     }
 
     /// Answers an offset query.
-    pub async fn find_offset(&self, id: PartitionId, query: OffsetQuery) -> Result<FoundOffset, ReadError> {
+    pub async fn find_offset(
+        &self,
+        id: PartitionId,
+        query: OffsetQuery,
+    ) -> Result<FoundOffset, ReadError> {
         super::offset_query::find(&self.shard, id, query).await
     }
 
     /// Answers OffsetForLeaderEpoch: the largest epoch not above `epoch`, and where it ends.
-    pub fn end_offset_of_epoch(&self, id: PartitionId, epoch: LeaderEpoch) -> Result<(LeaderEpoch, Offset), ReadError> {
-        let found = self.shard.with_partition(id, |partition| partition.log.end_offset_of_epoch(epoch, None));
+    pub fn end_offset_of_epoch(
+        &self,
+        id: PartitionId,
+        epoch: LeaderEpoch,
+    ) -> Result<(LeaderEpoch, Offset), ReadError> {
+        let found = self.shard.with_partition(id, |partition| {
+            partition.log.end_offset_of_epoch(epoch, None)
+        });
         found.unwrap_or(Err(ReadError::UnknownPartition))
     }
 
     /// Moves the log start to `before` (−1: the high watermark). The new start is durable when this returns.
-    pub async fn delete_records(&self, id: PartitionId, before: Offset) -> Result<Offset, ReadError> {
-        let planned = self.shard.with_partition(id, |partition| partition.log.plan_delete_records(before));
+    pub async fn delete_records(
+        &self,
+        id: PartitionId,
+        before: Offset,
+    ) -> Result<Offset, ReadError> {
+        let planned = self
+            .shard
+            .with_partition(id, |partition| partition.log.plan_delete_records(before));
         let log_start = planned.unwrap_or(Err(ReadError::UnknownPartition))?;
         move_log_start(&self.shard, id, log_start).await?;
         Ok(log_start)
@@ -449,17 +530,21 @@ impl Storage {
 
     /// The four offsets.
     pub fn offsets(&self, id: PartitionId) -> Option<LogOffsets> {
-        self.shard.with_partition(id, |partition| *partition.log.offsets())
+        self.shard
+            .with_partition(id, |partition| *partition.log.offsets())
     }
 
     /// Bytes of the partition's segments.
     pub fn partition_bytes(&self, id: PartitionId) -> u64 {
-        self.shard.with_partition(id, |partition| partition.log.segments().bytes()).unwrap_or(0)
+        self.shard
+            .with_partition(id, |partition| partition.log.segments().bytes())
+            .unwrap_or(0)
     }
 
     /// The epoch under which this node leads the partition.
     pub fn leader_epoch(&self, id: PartitionId) -> Option<LeaderEpoch> {
-        self.shard.with_partition(id, |partition| partition.log.leader_epoch())
+        self.shard
+            .with_partition(id, |partition| partition.log.leader_epoch())
     }
 
     /// Whether appends are taken; false for good once the journal failed.
@@ -487,7 +572,10 @@ impl Storage {
             journal_dirty_bytes: self.shard.dirty_bytes.get(),
             cache_hits: counters.cache_hits,
             cache_misses: counters.cache_misses,
-            quarantined_ranges: partitions.values().map(|partition| partition.log.quarantined().len() as u64).sum(),
+            quarantined_ranges: partitions
+                .values()
+                .map(|partition| partition.log.quarantined().len() as u64)
+                .sum(),
             partitions: partitions.len() as u64,
             failed_shards: u64::from(!self.is_writable()),
         }
@@ -500,7 +588,11 @@ impl Storage {
         shard.stopping.set(true);
         shard.stop.notify_all();
         wait_until(shard, || {
-            let waiting = shard.partitions.borrow().values().any(|partition| partition.admitting || partition.direct_run);
+            let waiting = shard
+                .partitions
+                .borrow()
+                .values()
+                .any(|partition| partition.admitting || partition.direct_run);
             !waiting || shard.journal.poison().is_some()
         })
         .await;
@@ -509,7 +601,9 @@ impl Storage {
         shard.write_work.notify_one();
         wait_until(shard, || {
             shard.write_work.notify_one();
-            let quiet = shard.journal.is_stopped() && shard.writes_in_flight.get() == 0 && shard.tasks.get() == 0;
+            let quiet = shard.journal.is_stopped()
+                && shard.writes_in_flight.get() == 0
+                && shard.tasks.get() == 0;
             let empty = shard.unwritten.borrow().is_empty() || shard.journal.poison().is_some();
             quiet && empty && self.checkpointer.borrow().is_some()
         })
@@ -521,12 +615,21 @@ impl Storage {
         let checkpointer = self.checkpointer.borrow_mut().take();
         let mut checkpointer = checkpointer.expect("the checkpoint loop has ended");
         for _ in 0..2 {
-            checkpointer.take(shard).await.map_err(StorageError::during("the last checkpoint"))?;
+            checkpointer
+                .take(shard)
+                .await
+                .map_err(StorageError::during("the last checkpoint"))?;
         }
         shard.files.forget_all();
         let partitions = shard.partitions.borrow();
-        let stopped = partitions.iter().map(|(id, partition)| StoppedPartition { id: *id, offsets: *partition.log.offsets() });
-        Ok(StoppedShard { partitions: stopped.collect(), complete })
+        let stopped = partitions.iter().map(|(id, partition)| StoppedPartition {
+            id: *id,
+            offsets: *partition.log.offsets(),
+        });
+        Ok(StoppedShard {
+            partitions: stopped.collect(),
+            complete,
+        })
     }
 
     async fn finish_segments(&self) -> bool {
@@ -535,7 +638,13 @@ impl Storage {
             .partitions
             .borrow()
             .iter()
-            .map(|(id, partition)| (*id, partition.directory.clone(), partition.log.segments().active().base_offset))
+            .map(|(id, partition)| {
+                (
+                    *id,
+                    partition.directory.clone(),
+                    partition.log.segments().active().base_offset,
+                )
+            })
             .collect();
         let mut clean = true;
         for (id, directory, base) in active {
@@ -556,19 +665,29 @@ async fn wait_until(shard: &Shard, holds: impl Fn() -> bool) {
         if holds() {
             return;
         }
-        let _ = shard.runtime.timeout(std::time::Duration::from_millis(20), progress).await;
+        let _ = shard
+            .runtime
+            .timeout(std::time::Duration::from_millis(20), progress)
+            .await;
     }
 }
 
 /// Journals the new log start and waits until it is durable; the plan is applied with its group.
-pub(crate) async fn move_log_start(shard: &Rc<Shard>, id: PartitionId, log_start: Offset) -> Result<(), ReadError> {
+pub(crate) async fn move_log_start(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    log_start: Offset,
+) -> Result<(), ReadError> {
     let current = shard.with_partition(id, |partition| partition.log.offsets().log_start());
     if current.ok_or(ReadError::UnknownPartition)? >= log_start {
         return Ok(());
     }
     let (waiter, receiver) = oneshot::channel();
     shard.journal.submit(Pending {
-        entry: Entry { header: log_start_entry(id, log_start), payload: Payload::None },
+        entry: Entry {
+            header: log_start_entry(id, log_start),
+            payload: Payload::None,
+        },
         ticket: Ticket::Control(waiter),
         planned: None,
     });
@@ -601,8 +720,11 @@ fn restore(
     producers: &ProducerCount,
 ) -> Result<Partition, StorageError> {
     let directory = recovered.checkpoint.directory.clone();
-    let mut log = PartitionLog::restore(recovered.checkpoint, log_config(config), producers.clone())
-        .map_err(|problem| StorageError::Damaged(format!("the recovered state of {directory}: {problem}")))?;
+    let mut log =
+        PartitionLog::restore(recovered.checkpoint, log_config(config), producers.clone())
+            .map_err(|problem| {
+                StorageError::Damaged(format!("the recovered state of {directory}: {problem}"))
+            })?;
     log.become_leader(leader_epoch.max(log.leader_epoch()));
     Ok(old_partition(log))
 }

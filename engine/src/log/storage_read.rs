@@ -6,11 +6,13 @@
 use std::io;
 use std::rc::Rc;
 
-use super::error::ReadError;
 use super::damage::divide;
+use super::error::ReadError;
 use super::index::Damage;
 use super::partition_checkpoint::QuarantinedRange;
-use super::read::{BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches};
+use super::read::{
+    BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches,
+};
 use super::segment_indexes::index_of;
 use super::storage_shard::Shard;
 use crate::types::Offset;
@@ -28,7 +30,10 @@ enum Outcome {
 }
 
 /// The bytes of a plan.
-pub(crate) async fn execute(shard: &Rc<Shard>, mut plan: ReadPlan) -> Result<ReadResult, ReadError> {
+pub(crate) async fn execute(
+    shard: &Rc<Shard>,
+    mut plan: ReadPlan,
+) -> Result<ReadResult, ReadError> {
     for _ in 0..ATTEMPTS_MAX {
         match std::mem::replace(&mut plan.source, ReadSource::Empty) {
             ReadSource::Empty => return Ok(result(plan, Vec::new(), 0)),
@@ -53,18 +58,22 @@ pub(crate) async fn execute(shard: &Rc<Shard>, mut plan: ReadPlan) -> Result<Rea
             }
         }
     }
-    Err(ReadError::Storage("a segment is missing, or damaged in too many places for one read".to_owned()))
+    Err(ReadError::Storage(
+        "a segment is missing, or damaged in too many places for one read".to_owned(),
+    ))
 }
 
 /// A read that failed because retention took the segment meanwhile was out of range.
 fn explain(shard: &Shard, plan: &ReadPlan, error: ReadError) -> ReadError {
     let offsets = shard.with_partition(plan.id, |partition| *partition.log.offsets());
     match (&error, offsets) {
-        (ReadError::Storage(_), Some(offsets)) if plan.offset < offsets.log_start() => ReadError::OffsetOutOfRange {
-            offset: plan.offset,
-            log_start: offsets.log_start(),
-            high_watermark: offsets.high_watermark(),
-        },
+        (ReadError::Storage(_), Some(offsets)) if plan.offset < offsets.log_start() => {
+            ReadError::OffsetOutOfRange {
+                offset: plan.offset,
+                log_start: offsets.log_start(),
+                high_watermark: offsets.high_watermark(),
+            }
+        }
         _ => error,
     }
 }
@@ -92,7 +101,9 @@ fn plan_again(shard: &Shard, plan: &ReadPlan, offset: Offset) -> Result<ReadPlan
         last_fetched_epoch: None,
     };
     let cache = shard.cache.borrow();
-    let again = shard.with_partition(plan.id, |partition| partition.log.plan_read(&request, &cache));
+    let again = shard.with_partition(plan.id, |partition| {
+        partition.log.plan_read(&request, &cache)
+    });
     let mut again = again.ok_or(ReadError::UnknownPartition)??;
     // What the reader may see was decided by the first plan.
     again.upper_bound = again.upper_bound.min(plan.upper_bound);
@@ -101,13 +112,26 @@ fn plan_again(shard: &Shard, plan: &ReadPlan, offset: Offset) -> Result<ReadPlan
     again.log_start_offset = plan.log_start_offset;
     again.aborted.clone_from(&plan.aborted);
     if let ReadSource::Cached { .. } = again.source {
-        let cached = cache.plan(plan.id, offset, again.upper_bound, plan.bytes_max, plan.at_least_one);
-        again.source = cached.map_or(ReadSource::Empty, |(chain, bytes)| ReadSource::Cached { chain, bytes });
+        let cached = cache.plan(
+            plan.id,
+            offset,
+            again.upper_bound,
+            plan.bytes_max,
+            plan.at_least_one,
+        );
+        again.source = cached.map_or(ReadSource::Empty, |(chain, bytes)| ReadSource::Cached {
+            chain,
+            bytes,
+        });
     }
     Ok(again)
 }
 
-async fn read_segment(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> Result<Outcome, ReadError> {
+async fn read_segment(
+    shard: &Rc<Shard>,
+    plan: &ReadPlan,
+    base: Offset,
+) -> Result<Outcome, ReadError> {
     match read_runs(shard, plan, base).await {
         // Deleted since the plan, or missing: another plan tells.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outcome::Replan),
@@ -124,8 +148,13 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
     for _ in 0..ATTEMPTS_MAX {
         let covered = index.borrow().covered();
         let range = index.borrow().read_range(plan.offset, bytes_max, covered);
-        let Some((first, start, end)) = range else { return Ok(Outcome::NextSegment) };
-        let file = shard.files.readable(&shard.disk, plan.id, &directory, base).await?;
+        let Some((first, start, end)) = range else {
+            return Ok(Outcome::NextSegment);
+        };
+        let file = shard
+            .files
+            .readable(&shard.disk, plan.id, &directory, base)
+            .await?;
         let length = (end.0 - start.0) as usize;
         // A read error is damage of the range that was read, not of the partition.
         let bytes = file.read_at(u64::from(start.0), length).await?;
@@ -138,11 +167,22 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
         for good in division.good {
             let last = at_end && good.end == length;
             let piece = bytes.slice(good);
-            match cut_batches(&piece, last, plan.offset, plan.upper_bound, plan.bytes_max, plan.at_least_one) {
-                BatchCut::Found { start, end } => return Ok(Outcome::Done(piece.slice(start..end))),
+            match cut_batches(
+                &piece,
+                last,
+                plan.offset,
+                plan.upper_bound,
+                plan.bytes_max,
+                plan.at_least_one,
+            ) {
+                BatchCut::Found { start, end } => {
+                    return Ok(Outcome::Done(piece.slice(start..end)));
+                }
                 BatchCut::Exhausted => {}
                 BatchCut::NeedMore { .. } => outcome = Outcome::Replan,
-                BatchCut::Damaged { .. } => return Err(io::Error::other("verified bytes are no batches")),
+                BatchCut::Damaged { .. } => {
+                    return Err(io::Error::other("verified bytes are no batches"));
+                }
             }
         }
         if matches!(outcome, Outcome::NextSegment) && at_end {
@@ -154,11 +194,20 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
 }
 
 /// Remembers damage; says whether any of it was not known.
-fn quarantine(shard: &Shard, plan: &ReadPlan, base: Offset, damaged: &[(QuarantinedRange, Damage)]) -> bool {
+fn quarantine(
+    shard: &Shard,
+    plan: &ReadPlan,
+    base: Offset,
+    damaged: &[(QuarantinedRange, Damage)],
+) -> bool {
     let news = shard.with_partition(plan.id, |partition| {
         let mut news = false;
         for (range, damage) in damaged {
-            let known = partition.log.quarantined().iter().any(|old| old.first <= range.first && range.last <= old.last);
+            let known = partition
+                .log
+                .quarantined()
+                .iter()
+                .any(|old| old.first <= range.first && range.last <= old.last);
             let below = range.last < partition.log.offsets().log_start();
             if known || below {
                 continue;

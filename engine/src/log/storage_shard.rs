@@ -125,7 +125,10 @@ impl Shard {
     pub(crate) async fn pause(&self, milliseconds: u64) {
         let stop = self.stop.notified();
         if !self.stopping.get() {
-            let _ = self.runtime.timeout(Duration::from_millis(milliseconds), stop).await;
+            let _ = self
+                .runtime
+                .timeout(Duration::from_millis(milliseconds), stop)
+                .await;
         }
     }
 
@@ -135,13 +138,18 @@ impl Shard {
         self.written.notify_all();
     }
 
-    pub(crate) fn with_partition<T>(&self, id: PartitionId, work: impl FnOnce(&mut Partition) -> T) -> Option<T> {
+    pub(crate) fn with_partition<T>(
+        &self,
+        id: PartitionId,
+        work: impl FnOnce(&mut Partition) -> T,
+    ) -> Option<T> {
         self.partitions.borrow_mut().get_mut(&id).map(work)
     }
 
     /// Dirty bytes are gone: written, or failed.
     pub(crate) fn release_dirty(&self, bytes: u64) {
-        self.dirty_bytes.set(self.dirty_bytes.get().saturating_sub(bytes));
+        self.dirty_bytes
+            .set(self.dirty_bytes.get().saturating_sub(bytes));
         self.written.notify_all();
     }
 
@@ -157,7 +165,9 @@ impl Shard {
                 let planned = pending.planned.expect("a batch was planned");
                 self.batch_durable(partition, group, &planned, pending.entry.header.kind);
             }
-            EntryKind::LogStartOffset => self.log_start_durable(partition, pending.entry.header.base_offset),
+            EntryKind::LogStartOffset => {
+                self.log_start_durable(partition, pending.entry.header.base_offset)
+            }
             EntryKind::Truncate | EntryKind::PartitionClosed => {}
         }
         match pending.ticket {
@@ -168,11 +178,20 @@ impl Shard {
         }
     }
 
-    fn batch_durable(&self, partition: &mut Partition, group: u64, planned: &Rc<PlannedAppend>, kind: EntryKind) {
+    fn batch_durable(
+        &self,
+        partition: &mut Partition,
+        group: u64,
+        planned: &Rc<PlannedAppend>,
+        kind: EntryKind,
+    ) {
         if !crate::planted::is(crate::planted::Bug::HighWatermarkAhead) {
             let applied = partition.log.apply_append(planned.base_offset);
             let hole = crate::planted::is(crate::planted::Bug::AckAboveHole);
-            assert!(applied.batches > 0 || hole, "groups become durable in the order of plans");
+            assert!(
+                applied.batches > 0 || hole,
+                "groups become durable in the order of plans"
+            );
         }
         if kind == EntryKind::Batch {
             let id = partition.log.id();

@@ -21,12 +21,20 @@ const READ_BYTES: usize = 256 << 10;
 const UNPACKED_BYTES_MAX: usize = 128 << 20;
 
 /// Answers a timestamp query.
-pub(crate) async fn find(shard: &Rc<Shard>, id: PartitionId, query: OffsetQuery) -> Result<FoundOffset, ReadError> {
+pub(crate) async fn find(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    query: OffsetQuery,
+) -> Result<FoundOffset, ReadError> {
     let segments = shard.with_partition(id, |partition| partition.log.durable_segments());
     let segments = segments.ok_or(ReadError::UnknownPartition)?;
     match query {
         OffsetQuery::Timestamp(wanted) => {
-            for (index, segment) in segments.iter().enumerate().filter(|(_, segment)| segment.max_timestamp >= wanted) {
+            for (index, segment) in segments
+                .iter()
+                .enumerate()
+                .filter(|(_, segment)| segment.max_timestamp >= wanted)
+            {
                 let end = segments.get(index + 1).map(|next| next.base_offset);
                 let start = start_of_search(shard, id, segment, wanted).await?;
                 let found = search(shard, id, start, end, |timestamp| timestamp >= wanted).await?;
@@ -38,23 +46,46 @@ pub(crate) async fn find(shard: &Rc<Shard>, id: PartitionId, query: OffsetQuery)
         }
         OffsetQuery::MaxTimestamp => {
             // The first of those that carry the largest: `max_by_key` would take the last.
-            let newest = segments.iter().rev().max_by_key(|segment| segment.max_timestamp);
-            let Some(newest) = newest.filter(|segment| segment.max_timestamp >= 0) else { return Ok(FoundOffset::NONE) };
-            search(shard, id, newest.offset_of_max_timestamp, None, |timestamp| timestamp == newest.max_timestamp).await
+            let newest = segments
+                .iter()
+                .rev()
+                .max_by_key(|segment| segment.max_timestamp);
+            let Some(newest) = newest.filter(|segment| segment.max_timestamp >= 0) else {
+                return Ok(FoundOffset::NONE);
+            };
+            search(
+                shard,
+                id,
+                newest.offset_of_max_timestamp,
+                None,
+                |timestamp| timestamp == newest.max_timestamp,
+            )
+            .await
         }
         _ => Ok(FoundOffset::NONE),
     }
 }
 
 /// An offset of the segment below which every batch is older.
-async fn start_of_search(shard: &Shard, id: PartitionId, segment: &SegmentInfo, wanted: i64) -> Result<Offset, ReadError> {
-    let written = shard.with_partition(id, |partition| partition.writer.written_end()).unwrap_or_default();
+async fn start_of_search(
+    shard: &Shard,
+    id: PartitionId,
+    segment: &SegmentInfo,
+    wanted: i64,
+) -> Result<Offset, ReadError> {
+    let written = shard
+        .with_partition(id, |partition| partition.writer.written_end())
+        .unwrap_or_default();
     if written <= segment.base_offset {
         return Ok(segment.base_offset);
     }
-    let index = index_of(shard, id, segment.base_offset).await.map_err(|error| ReadError::Storage(error.to_string()))?;
+    let index = index_of(shard, id, segment.base_offset)
+        .await
+        .map_err(|error| ReadError::Storage(error.to_string()))?;
     let index = index.borrow();
-    Ok(index.run_of_timestamp(wanted).map_or(segment.base_offset, |run| index.run(run).base_offset))
+    Ok(index
+        .run_of_timestamp(wanted)
+        .map_or(segment.base_offset, |run| index.run(run).base_offset))
 }
 
 /// The first record from `start` on, below `end`, whose timestamp `fits`.
@@ -65,7 +96,9 @@ async fn search(
     end: Option<Offset>,
     fits: impl Fn(i64) -> bool,
 ) -> Result<FoundOffset, ReadError> {
-    let log_start = shard.with_partition(id, |partition| partition.log.offsets().log_start()).unwrap_or_default();
+    let log_start = shard
+        .with_partition(id, |partition| partition.log.offsets().log_start())
+        .unwrap_or_default();
     let mut next = start.max(log_start);
     while end.is_none_or(|end| next < end) {
         let request = ReadRequest {
@@ -79,7 +112,8 @@ async fn search(
         };
         let plan = {
             let cache = shard.cache.borrow();
-            let plan = shard.with_partition(id, |partition| partition.log.plan_read(&request, &cache));
+            let plan =
+                shard.with_partition(id, |partition| partition.log.plan_read(&request, &cache));
             plan.unwrap_or(Err(ReadError::UnknownPartition))
         };
         let read = match plan {
@@ -108,13 +142,19 @@ async fn search(
     Ok(FoundOffset::NONE)
 }
 
-fn search_batch(batch: &Batch<'_>, log_start: Offset, fits: &impl Fn(i64) -> bool) -> ControlFlow<FoundOffset> {
+fn search_batch(
+    batch: &Batch<'_>,
+    log_start: Offset,
+    fits: &impl Fn(i64) -> bool,
+) -> ControlFlow<FoundOffset> {
     let header = batch.header();
     if !fits(header.max_timestamp) {
         return ControlFlow::Continue(());
     }
     let mut decompressor = Decompressor::new(UNPACKED_BYTES_MAX);
-    let Ok(records) = batch.records(&mut decompressor) else { return ControlFlow::Continue(()) };
+    let Ok(records) = batch.records(&mut decompressor) else {
+        return ControlFlow::Continue(());
+    };
     for record in records.map_while(Result::ok) {
         if record.offset >= log_start.0 && fits(record.timestamp) {
             return ControlFlow::Break(FoundOffset {

@@ -75,7 +75,11 @@ fn varint(rest: &mut &[u8]) -> Option<i64> {
 /// A length-prefixed field; a null one reads as empty.
 fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = varint(rest)?;
-    let length = if length < 0 { 0 } else { usize::try_from(length).ok()? };
+    let length = if length < 0 {
+        0
+    } else {
+        usize::try_from(length).ok()?
+    };
     let (field, tail) = rest.split_at_checked(length)?;
     *rest = tail;
     Some(field)
@@ -131,7 +135,9 @@ impl AbortedTransactions {
     /// Those with records in `from..to`. The search ends at the first whose last stable offset says that everything
     /// later began at or above `to`.
     pub fn between(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
-        let begin = self.entries.partition_point(|entry| entry.last_offset < from);
+        let begin = self
+            .entries
+            .partition_point(|entry| entry.last_offset < from);
         let mut found = Vec::new();
         for entry in self.entries.range(begin..) {
             if entry.first_offset < to {
@@ -145,7 +151,11 @@ impl AbortedTransactions {
     }
 
     /// Those whose marker lies in a segment's range, for its `.txnindex`.
-    pub fn of_segment(&self, base: Offset, next_base: Offset) -> impl Iterator<Item = &AbortedTransaction> {
+    pub fn of_segment(
+        &self,
+        base: Offset,
+        next_base: Offset,
+    ) -> impl Iterator<Item = &AbortedTransaction> {
         self.entries
             .iter()
             .filter(move |entry| base <= entry.last_offset && entry.last_offset < next_base)
@@ -153,14 +163,22 @@ impl AbortedTransactions {
 
     /// Forgets what ended below the log start.
     pub fn remove_below(&mut self, log_start: Offset) {
-        while self.entries.front().is_some_and(|entry| entry.last_offset < log_start) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.last_offset < log_start)
+        {
             self.entries.pop_front();
         }
     }
 
     /// Forgets what ended at or above a new log end.
     pub fn truncate(&mut self, end: Offset) {
-        while self.entries.back().is_some_and(|entry| entry.last_offset >= end) {
+        while self
+            .entries
+            .back()
+            .is_some_and(|entry| entry.last_offset >= end)
+        {
             self.entries.pop_back();
         }
     }
@@ -181,7 +199,11 @@ mod tests {
 
     #[test]
     fn only_overlapping_aborts_are_reported() {
-        let list = AbortedTransactions::restore([aborted(2, 7, 4), aborted(4, 9, 10), aborted(20, 22, 23)]);
+        let list = AbortedTransactions::restore([
+            aborted(2, 7, 4),
+            aborted(4, 9, 10),
+            aborted(20, 22, 23),
+        ]);
         assert_eq!(list.between(Offset(8), Offset(15)), vec![aborted(4, 9, 10)]);
         assert_eq!(list.between(Offset(0), Offset(3)), vec![aborted(2, 7, 4)]);
         assert_eq!(list.between(Offset(10), Offset(20)), vec![]);
@@ -190,10 +212,17 @@ mod tests {
 
     #[test]
     fn truncation_and_log_start_drop_their_ends() {
-        let mut list = AbortedTransactions::restore([aborted(2, 7, 4), aborted(4, 9, 10), aborted(20, 22, 23)]);
+        let mut list = AbortedTransactions::restore([
+            aborted(2, 7, 4),
+            aborted(4, 9, 10),
+            aborted(20, 22, 23),
+        ]);
         list.remove_below(Offset(8));
         list.truncate(Offset(22));
-        assert_eq!(list.iter().copied().collect::<Vec<_>>(), vec![aborted(4, 9, 10)]);
+        assert_eq!(
+            list.iter().copied().collect::<Vec<_>>(),
+            vec![aborted(4, 9, 10)]
+        );
     }
 
     #[test]

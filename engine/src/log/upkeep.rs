@@ -32,7 +32,10 @@ struct Every {
 impl Every {
     fn new(now_ms: u64, first_ms: u64, period_ms: u64) -> Every {
         let period_ms = period_ms.max(1);
-        Every { period_ms, due_ms: now_ms + first_ms.min(period_ms) }
+        Every {
+            period_ms,
+            due_ms: now_ms + first_ms.min(period_ms),
+        }
     }
 
     /// Whether it is due; then the next time is set.
@@ -65,7 +68,9 @@ async fn work(shard: &Rc<Shard>) {
         producers.period_ms = PRODUCER_CHECK_MS.min(expiration_ms.max(1));
         producers.due_ms = producers.due_ms.min(now_ms + producers.period_ms);
         let next_ms = retention.due_ms.min(producers.due_ms).min(mark.due_ms);
-        shard.pause(next_ms.saturating_sub(now_ms).clamp(1, CLOCK_MARK_MS)).await;
+        shard
+            .pause(next_ms.saturating_sub(now_ms).clamp(1, CLOCK_MARK_MS))
+            .await;
         if shard.stopping.get() || shard.journal.poison().is_some() {
             return;
         }
@@ -78,7 +83,10 @@ async fn work(shard: &Rc<Shard>) {
         }
         if retention.take(now_ms) {
             if believed_ms.is_none() {
-                tracing::warn!(shard = shard.id.0, "the wall clock jumped ahead: for now nothing is deleted by age");
+                tracing::warn!(
+                    shard = shard.id.0,
+                    "the wall clock jumped ahead: for now nothing is deleted by age"
+                );
             }
             look_at_all(shard, believed_ms).await;
         }
@@ -121,7 +129,11 @@ async fn look_at(shard: &Rc<Shard>, id: PartitionId, believed_ms: Option<i64>) {
         let plan = plan_retention(&partition.log, believed_ms)?;
         if plan.roll_active {
             // What is appended from here on is not what was judged. An end that cannot be proved is not moved.
-            let rolled = if partition.log.end_is_unproved() { None } else { partition.log.roll(wall_ms) };
+            let rolled = if partition.log.end_is_unproved() {
+                None
+            } else {
+                partition.log.roll(wall_ms)
+            };
             rolled?;
             shard.count(|counters| counters.segment_rolls += 1);
         }
@@ -134,7 +146,9 @@ async fn look_at(shard: &Rc<Shard>, id: PartitionId, believed_ms: Option<i64>) {
         );
         Some(plan.log_start)
     });
-    let Some(log_start) = log_start.flatten() else { return };
+    let Some(log_start) = log_start.flatten() else {
+        return;
+    };
     move_start(shard, id, log_start).await;
 }
 
@@ -150,23 +164,36 @@ async fn expire_producers(shard: &Rc<Shard>, believed_ms: i64) {
         if count % PARTITIONS_AT_ONCE == PARTITIONS_AT_ONCE - 1 {
             shard.runtime.yield_now().await;
         }
-        shard.with_partition(id, |partition| partition.log.expire_producers(believed_ms, expiration_ms));
+        shard.with_partition(id, |partition| {
+            partition.log.expire_producers(believed_ms, expiration_ms)
+        });
     }
 }
 
 fn mark_path(shard: &Shard) -> String {
-    format!("{}/clock-{}", super::journal::files::TIDELOG_DIRECTORY, shard.id.0)
+    format!(
+        "{}/clock-{}",
+        super::journal::files::TIDELOG_DIRECTORY,
+        shard.id.0
+    )
 }
 
 /// The last believed time that a run of this shard wrote down; none at the first start, or if it cannot be read.
 async fn read_mark(shard: &Shard) -> Option<i64> {
-    let content = shard.disk.read_small(&mark_path(shard), CLOCK_MARK_BYTES_MAX).await.ok()?;
+    let content = shard
+        .disk
+        .read_small(&mark_path(shard), CLOCK_MARK_BYTES_MAX)
+        .await
+        .ok()?;
     std::str::from_utf8(&content).ok()?.trim().parse().ok()
 }
 
 /// Without space for it, the next start believes an older mark, and so waits before it deletes by age.
 async fn write_mark(shard: &Shard, believed_ms: i64) {
-    let written = shard.disk.write_small(&mark_path(shard), format!("{believed_ms}\n").as_bytes()).await;
+    let written = shard
+        .disk
+        .write_small(&mark_path(shard), format!("{believed_ms}\n").as_bytes())
+        .await;
     if let Err(error) = written {
         tracing::debug!(shard = shard.id.0, %error, "the time was not written down");
     }
@@ -182,7 +209,10 @@ mod tests {
         assert!(!every.take(5_999));
         assert!(every.take(6_000) && !every.take(6_000));
         assert!(!every.take(10_999));
-        assert!(every.take(99_000) && !every.take(103_999) && every.take(104_000), "no catching up");
+        assert!(
+            every.take(99_000) && !every.take(103_999) && every.take(104_000),
+            "no catching up"
+        );
         assert!(Every::new(1_000, 0, 5_000).take(1_000));
     }
 }

@@ -28,7 +28,9 @@ impl Watch {
     pub(crate) fn fired() -> Watch {
         let cell = WatchCell::default();
         cell.fired.set(true);
-        Watch { cell: Rc::new(cell) }
+        Watch {
+            cell: Rc::new(cell),
+        }
     }
 }
 

@@ -72,7 +72,11 @@ impl Writer {
             queued_bytes: 0,
             in_flight: false,
             urgent_up_to: Offset(-1),
-            tail: Tail { segment_base, position, block },
+            tail: Tail {
+                segment_base,
+                position,
+                block,
+            },
             rooms: Vec::new(),
             written_end: end,
         }
@@ -87,7 +91,10 @@ impl Writer {
 
     /// Whether a run should start now.
     pub(crate) fn is_ready(&self) -> bool {
-        let urgent = self.queue.front().is_some_and(|item| item.planned.base_offset <= self.urgent_up_to);
+        let urgent = self
+            .queue
+            .front()
+            .is_some_and(|item| item.planned.base_offset <= self.urgent_up_to);
         !self.in_flight && (self.queued_bytes >= RUN_BYTES_READY || urgent)
     }
 
@@ -119,7 +126,9 @@ impl Writer {
     /// Whether the bytes are allocated.
     pub(crate) fn has_room(&self, base: Offset, position: FilePosition, size: u32) -> bool {
         let end = u64::from(position.0) + u64::from(size);
-        self.rooms.iter().any(|(room, allocated)| *room == base && end <= *allocated)
+        self.rooms
+            .iter()
+            .any(|(room, allocated)| *room == base && end <= *allocated)
     }
 
     /// Space is allocated up to there.
@@ -138,21 +147,38 @@ impl Writer {
         if segment_base != self.tail.segment_base {
             sealed = Some(self.tail.segment_base);
             self.rooms.retain(|(room, _)| *room >= segment_base);
-            self.tail = Tail { segment_base, position: 0, block: Some(Vec::new()) };
+            self.tail = Tail {
+                segment_base,
+                position: 0,
+                block: Some(Vec::new()),
+            };
         }
-        assert_eq!(position, self.tail.position, "runs continue where the last one ended");
+        assert_eq!(
+            position, self.tail.position,
+            "runs continue where the last one ended"
+        );
         let mut items = Vec::new();
         let mut bytes = 0;
         for item in &self.queue {
             let size = u64::from(item.planned.size);
-            if item.planned.segment_base != segment_base || (bytes > 0 && bytes + size > RUN_BYTES_MAX) {
+            if item.planned.segment_base != segment_base
+                || (bytes > 0 && bytes + size > RUN_BYTES_MAX)
+            {
                 break;
             }
             bytes += size;
             items.push(item.planned.clone());
         }
         self.in_flight = true;
-        Some(Run { items, bytes, directory, segment_base, position, head: self.tail.block.take(), sealed })
+        Some(Run {
+            items,
+            bytes,
+            directory,
+            segment_base,
+            position,
+            head: self.tail.block.take(),
+            sealed,
+        })
     }
 
     /// The run is in the segment. Returns the last offset written.
@@ -226,7 +252,9 @@ fn start(shard: &Rc<Shard>, id: PartitionId) {
         task.writes_in_flight.set(task.writes_in_flight.get() - 1);
         match result {
             Ok(tail_block) => finish(&task, id, &run, count, tail_block),
-            Err(error) => task.journal.poison_with(&format!("writing a segment of {}: {error}", run.directory)),
+            Err(error) => task
+                .journal
+                .poison_with(&format!("writing a segment of {}: {error}", run.directory)),
         }
         task.written.notify_all();
         task.write_work.notify_one();
@@ -237,7 +265,10 @@ fn start(shard: &Rc<Shard>, id: PartitionId) {
 fn turn_index(shard: &Shard, id: PartitionId, sealed: Offset, base: Offset) {
     let now_ms = shard.runtime.wall_clock_ms();
     shard.with_partition(id, |partition| {
-        let (old, index) = std::mem::replace(&mut partition.index, (base, ActiveIndex::of_new_segment(base, now_ms)));
+        let (old, index) = std::mem::replace(
+            &mut partition.index,
+            (base, ActiveIndex::of_new_segment(base, now_ms)),
+        );
         if let (ActiveIndex::Ready(index), true) = (index, old == sealed) {
             shard.indexes.keep(id, sealed, index);
         }
@@ -249,7 +280,10 @@ fn finish(shard: &Rc<Shard>, id: PartitionId, run: &Run, count: usize, tail_bloc
     shard.with_partition(id, |partition: &mut Partition| {
         let last = partition.writer.finish(count, run.bytes, tail_block);
         for planned in &run.items {
-            partition.index.1.push(&planned.batch.prefix, planned.batch.header());
+            partition
+                .index
+                .1
+                .push(&planned.batch.prefix, planned.batch.header());
         }
         shard.cache.borrow_mut().unpin(id, last);
         if let Some(oldest) = partition.writer.oldest_group() {
@@ -266,7 +300,10 @@ fn finish(shard: &Rc<Shard>, id: PartitionId, run: &Run, count: usize, tail_bloc
 
 /// Writes the run and returns the bytes of its last, partial block.
 async fn write(shard: &Shard, id: PartitionId, run: &Run) -> io::Result<Vec<u8>> {
-    let file = shard.files.writable(&shard.disk, id, &run.directory, run.segment_base).await?;
+    let file = shard
+        .files
+        .writable(&shard.disk, id, &run.directory, run.segment_base)
+        .await?;
     let in_block = (run.position % BLOCK_BYTES as u64) as usize;
     let block_start = run.position - in_block as u64;
     let mut buffer = shard.disk.allocate_buffer(in_block + run.bytes as usize);
@@ -276,7 +313,10 @@ async fn write(shard: &Shard, id: PartitionId, run: &Run) -> io::Result<Vec<u8>>
             None => {
                 let head = file.read_at(block_start, in_block).await?;
                 if head.len() != in_block {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the segment is shorter than its log"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the segment is shorter than its log",
+                    ));
                 }
                 buffer[..in_block].copy_from_slice(&head);
             }

@@ -22,8 +22,11 @@ pub fn gather(needs: &Needs) -> Facts {
         durability: needs.durability,
         kernel: read_trimmed("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
         ring: syscalls::probe_ring(),
-        io_uring_disabled: read_trimmed("/proc/sys/kernel/io_uring_disabled").and_then(|text| text.parse().ok()),
-        seccomp: read_trimmed("/proc/self/status").as_deref().and_then(seccomp_mode),
+        io_uring_disabled: read_trimmed("/proc/sys/kernel/io_uring_disabled")
+            .and_then(|text| text.parse().ok()),
+        seccomp: read_trimmed("/proc/self/status")
+            .as_deref()
+            .and_then(seccomp_mode),
         memlock,
         descriptors,
         directory: try_directory(&needs.data_directory),
@@ -31,12 +34,16 @@ pub fn gather(needs: &Needs) -> Facts {
 }
 
 fn read_trimmed(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// The number after `Seccomp:` in `/proc/self/status`.
 pub(super) fn seccomp_mode(status: &str) -> Option<u8> {
-    status.lines().find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok())
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok())
 }
 
 fn errno(error: &io::Error) -> i32 {
@@ -45,7 +52,11 @@ fn errno(error: &io::Error) -> i32 {
 
 fn try_directory(path: &Path) -> DirectoryFacts {
     let created = fs::create_dir_all(path).map_err(|error| errno(&error));
-    let (writable, direct) = if created.is_ok() { try_files(path) } else { (Ok(()), Ok(())) };
+    let (writable, direct) = if created.is_ok() {
+        try_files(path)
+    } else {
+        (Ok(()), Ok(()))
+    };
     DirectoryFacts {
         path: path.to_owned(),
         created,
@@ -58,7 +69,11 @@ fn try_directory(path: &Path) -> DirectoryFacts {
 /// Whether a file can be made, and whether it takes a direct write and a flush. Leaves nothing behind.
 fn try_files(directory: &Path) -> (Result<(), i32>, Result<(), i32>) {
     let path = directory.join(PROBE_FILE);
-    let made = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&path);
     if let Err(error) = made {
         return (Err(errno(&error)), Ok(()));
     }
@@ -68,7 +83,10 @@ fn try_files(directory: &Path) -> (Result<(), i32>, Result<(), i32>) {
 }
 
 fn try_direct(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)?;
     // A block at an address that direct I/O accepts lies somewhere in a buffer of two.
     let buffer = vec![0_u8; 2 * BLOCK_BYTES];
     let start = buffer.as_ptr().align_offset(BLOCK_BYTES);

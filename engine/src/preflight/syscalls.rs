@@ -11,7 +11,9 @@ use std::path::Path;
 const RING_PARAMETERS_BYTES: usize = 120;
 
 fn last_errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or_default()
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or_default()
 }
 
 /// Makes a ring of two entries and closes it; the errno if that fails.
@@ -19,8 +21,11 @@ pub(super) fn probe_ring() -> Result<(), i32> {
     let mut parameters = [0_u64; RING_PARAMETERS_BYTES / 8];
     // SAFETY: the kernel reads and writes `struct io_uring_params`, 120 bytes, all zero is a valid request; the array
     // is as large, suitably aligned, and lives until the call returns.
-    let descriptor = unsafe { libc::syscall(libc::SYS_io_uring_setup, 2_u32, parameters.as_mut_ptr()) };
-    let Ok(descriptor) = libc::c_int::try_from(descriptor) else { return Err(libc::EOVERFLOW) };
+    let descriptor =
+        unsafe { libc::syscall(libc::SYS_io_uring_setup, 2_u32, parameters.as_mut_ptr()) };
+    let Ok(descriptor) = libc::c_int::try_from(descriptor) else {
+        return Err(libc::EOVERFLOW);
+    };
     if descriptor < 0 {
         return Err(last_errno());
     }
@@ -42,12 +47,18 @@ pub(super) fn raise_limit(resource: Resource) -> Option<u64> {
         Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
         Resource::Descriptors => libc::RLIMIT_NOFILE,
     };
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid place for the result and lives until the call returns.
     if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
         return None;
     }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+    let raised = libc::rlimit {
+        rlim_cur: limit.rlim_max,
+        rlim_max: limit.rlim_max,
+    };
     // SAFETY: `raised` is a valid limit, only read by the call; soft is not above hard.
     if unsafe { libc::setrlimit(resource, &raw const raised) } == 0 {
         limit = raised;

@@ -27,7 +27,9 @@ fn good() -> Facts {
 fn report(change: impl FnOnce(&mut Facts)) -> String {
     let mut facts = good();
     change(&mut facts);
-    diagnose(&facts).expect_err("these facts do not let a node start").to_string()
+    diagnose(&facts)
+        .expect_err("these facts do not let a node start")
+        .to_string()
 }
 
 fn directory_report(change: impl FnOnce(&mut DirectoryFacts)) -> String {
@@ -37,7 +39,13 @@ fn directory_report(change: impl FnOnce(&mut DirectoryFacts)) -> String {
 #[test]
 fn a_good_host_passes() {
     assert_eq!(diagnose(&good()), Ok(()));
-    let unlimited = Facts { memlock: None, descriptors: None, io_uring_disabled: None, seccomp: None, ..good() };
+    let unlimited = Facts {
+        memlock: None,
+        descriptors: None,
+        io_uring_disabled: None,
+        seccomp: None,
+        ..good()
+    };
     assert_eq!(diagnose(&unlimited), Ok(()));
 }
 
@@ -55,13 +63,19 @@ fn a_seccomp_filter_is_told_from_a_sysctl_and_from_a_security_module() {
        plus io_uring_setup, io_uring_enter and io_uring_register
        kubernetes: securityContext.seccompProfile: {type: Localhost, localhostProfile: PROFILE.json}";
     assert_eq!(text, expected);
-    for (value, part) in [(1, "kernel.io_uring_group"), (2, "off to everybody: kernel.io_uring_disabled = 2")] {
+    for (value, part) in [
+        (1, "kernel.io_uring_group"),
+        (2, "off to everybody: kernel.io_uring_disabled = 2"),
+    ] {
         let text = report(|facts| {
             facts.ring = Err(libc::EPERM);
             facts.io_uring_disabled = Some(value);
             facts.seccomp = Some(2);
         });
-        assert!(text.contains(part) && text.contains("sysctl -w kernel.io_uring_disabled=0"), "{text}");
+        assert!(
+            text.contains(part) && text.contains("sysctl -w kernel.io_uring_disabled=0"),
+            "{text}"
+        );
     }
     let text = report(|facts| facts.ring = Err(libc::EACCES));
     assert!(text.contains("SELinux"), "{text}");
@@ -70,47 +84,90 @@ fn a_seccomp_filter_is_told_from_a_sysctl_and_from_a_security_module() {
 #[test]
 fn a_missing_system_call_and_an_old_kernel_are_named() {
     let text = report(|facts| facts.ring = Err(libc::ENOSYS));
-    assert!(text.contains("ENOSYS (Function not implemented)") && text.contains("gVisor"), "{text}");
+    assert!(
+        text.contains("ENOSYS (Function not implemented)") && text.contains("gVisor"),
+        "{text}"
+    );
     let text = report(|facts| {
         facts.ring = Err(libc::ENOSYS);
         facts.kernel = "5.4.0".to_owned();
     });
-    assert!(text.contains("the kernel is too old") && text.contains("kernel 5.4.0 (need >= 5.8)"), "{text}");
+    assert!(
+        text.contains("the kernel is too old") && text.contains("kernel 5.4.0 (need >= 5.8)"),
+        "{text}"
+    );
     assert!(!text.contains("gVisor"), "{text}");
     let text = report(|facts| facts.kernel = "4.19.0-27-amd64".to_owned());
     assert!(text.contains("too old"), "{text}");
-    assert_eq!(diagnose(&Facts { kernel: "5.10.0".to_owned(), ..good() }), Ok(()));
-    assert_eq!(diagnose(&Facts { kernel: "5.8.18".to_owned(), ..good() }), Ok(()));
+    assert_eq!(
+        diagnose(&Facts {
+            kernel: "5.10.0".to_owned(),
+            ..good()
+        }),
+        Ok(())
+    );
+    assert_eq!(
+        diagnose(&Facts {
+            kernel: "5.8.18".to_owned(),
+            ..good()
+        }),
+        Ok(())
+    );
 }
 
 #[test]
 fn locked_memory_is_needed_per_shard_only_where_the_kernel_counts_rings() {
-    let few = |kernel: &str, memlock| Facts { kernel: kernel.to_owned(), memlock: Some(memlock), ..good() };
+    let few = |kernel: &str, memlock| Facts {
+        kernel: kernel.to_owned(),
+        memlock: Some(memlock),
+        ..good()
+    };
     assert_eq!(diagnose(&few("6.8.0", 512 << 10)), Ok(()));
     assert_eq!(diagnose(&few("5.10.0", 2 << 20)), Ok(()));
     let text = report(|facts| *facts = few("5.10.0", (2 << 20) - 1));
-    assert!(text.contains("memlock 2097151 (need 2048 KiB for 4 shards)"), "{text}");
-    assert!(text.contains("--ulimit memlock=-1") && text.contains("LimitMEMLOCK=infinity"), "{text}");
+    assert!(
+        text.contains("memlock 2097151 (need 2048 KiB for 4 shards)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("--ulimit memlock=-1") && text.contains("LimitMEMLOCK=infinity"),
+        "{text}"
+    );
     let text = report(|facts| *facts = few("6.8.0", 64 << 10));
     assert!(text.contains("need 512 KiB"), "{text}");
     let text = report(|facts| {
         facts.ring = Err(libc::ENOMEM);
         facts.memlock = Some(64 << 10);
     });
-    assert!(text.contains("ENOMEM (Cannot allocate memory)") && text.contains("--ulimit memlock=-1"), "{text}");
+    assert!(
+        text.contains("ENOMEM (Cannot allocate memory)") && text.contains("--ulimit memlock=-1"),
+        "{text}"
+    );
     assert_eq!(text.matches("cannot start").count(), 1, "{text}");
 }
 
 #[test]
 fn too_few_descriptors_are_named_with_the_number_needed() {
     let text = report(|facts| facts.descriptors = Some(767));
-    assert!(text.contains("nofile 767 (need 768 for 4 shards)") && text.contains("LimitNOFILE="), "{text}");
-    assert_eq!(diagnose(&Facts { descriptors: Some(768), ..good() }), Ok(()));
+    assert!(
+        text.contains("nofile 767 (need 768 for 4 shards)") && text.contains("LimitNOFILE="),
+        "{text}"
+    );
+    assert_eq!(
+        diagnose(&Facts {
+            descriptors: Some(768),
+            ..good()
+        }),
+        Ok(())
+    );
     let text = report(|facts| {
         facts.ring = Err(libc::EMFILE);
         facts.descriptors = Some(10);
     });
-    assert!(text.contains("EMFILE") && text.contains("at least 768 are needed"), "{text}");
+    assert!(
+        text.contains("EMFILE") && text.contains("at least 768 are needed"),
+        "{text}"
+    );
     assert_eq!(text.matches("cannot start").count(), 1, "{text}");
 }
 
@@ -132,22 +189,37 @@ fn a_data_directory_that_cannot_be_written_says_why() {
 
 #[test]
 fn a_directory_without_direct_io_or_in_memory_is_refused_with_a_way_out() {
-    for (filesystem, part) in [(OVERLAY, "overlayfs"), (FUSE, "FUSE"), (0x1234, "blocks of 4096 bytes")] {
+    for (filesystem, part) in [
+        (OVERLAY, "overlayfs"),
+        (FUSE, "FUSE"),
+        (0x1234, "blocks of 4096 bytes"),
+    ] {
         let text = directory_report(|directory| {
             directory.direct = Err(libc::EINVAL);
             directory.filesystem = Some(filesystem);
         });
-        assert!(text.contains("does not take direct I/O") && text.contains(part), "{text}");
+        assert!(
+            text.contains("does not take direct I/O") && text.contains(part),
+            "{text}"
+        );
         assert!(text.contains("--set log.dirs=DIR"), "{text}");
     }
     let text = directory_report(|directory| directory.filesystem = Some(TMPFS));
-    assert!(text.contains("durability = flush promises more") && text.contains("durability=os"), "{text}");
+    assert!(
+        text.contains("durability = flush promises more") && text.contains("durability=os"),
+        "{text}"
+    );
     let mut facts = good();
     facts.directory.filesystem = Some(TMPFS);
     facts.durability = Durability::Os;
     assert_eq!(diagnose(&facts), Ok(()));
     facts.directory.direct = Err(libc::EINVAL);
-    assert!(diagnose(&facts).expect_err("no direct I/O").to_string().contains("tmpfs of this kernel"));
+    assert!(
+        diagnose(&facts)
+            .expect_err("no direct I/O")
+            .to_string()
+            .contains("tmpfs of this kernel")
+    );
     let text = directory_report(|directory| directory.direct = Err(libc::EIO));
     assert!(text.contains("dmesg"), "{text}");
     let text = directory_report(|directory| directory.direct = Err(libc::ENOSPC));
@@ -168,22 +240,42 @@ fn all_that_is_wrong_is_said_at_once() {
 #[test]
 fn the_gatherer_finds_this_host_and_leaves_nothing_in_the_directory() {
     let parent = tempfile::tempdir().expect("a temporary directory");
-    let needs = Needs { shards: 1, data_directory: parent.path().join("a/b"), durability: Durability::Flush };
+    let needs = Needs {
+        shards: 1,
+        data_directory: parent.path().join("a/b"),
+        durability: Durability::Flush,
+    };
     let facts = gather(&needs);
     assert!(version(&facts.kernel).is_some(), "{facts:?}");
-    assert_eq!((facts.directory.created, facts.directory.writable), (Ok(()), Ok(())));
+    assert_eq!(
+        (facts.directory.created, facts.directory.writable),
+        (Ok(()), Ok(()))
+    );
     assert!(facts.directory.filesystem.is_some());
-    assert_eq!(std::fs::read_dir(&needs.data_directory).expect("it was created").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(&needs.data_directory)
+            .expect("it was created")
+            .count(),
+        0
+    );
 
     std::fs::write(parent.path().join("file"), "").expect("a file");
-    let blocked = Needs { data_directory: parent.path().join("file/below"), ..needs };
+    let blocked = Needs {
+        data_directory: parent.path().join("file/below"),
+        ..needs
+    };
     assert_eq!(gather(&blocked).directory.created, Err(libc::ENOTDIR));
-    let text = diagnose(&gather(&blocked)).expect_err("no directory").to_string();
+    let text = diagnose(&gather(&blocked))
+        .expect_err("no directory")
+        .to_string();
     assert!(text.contains("in the way"), "{text}");
 }
 
 #[test]
 fn the_seccomp_mode_is_read_from_the_process_status() {
-    assert_eq!(seccomp_mode("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"), Some(2));
+    assert_eq!(
+        seccomp_mode("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"),
+        Some(2)
+    );
     assert_eq!(seccomp_mode("Name:\tx\n"), None);
 }

@@ -51,20 +51,38 @@ impl ConnectionCounts {
 
     /// Admits a connection from `peer` and picks its shard; `None` at a limit.
     pub fn admit(&mut self, peer: IpAddr) -> Option<(ShardId, Ticket)> {
-        let total: usize = self.shards.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let total: usize = self
+            .shards
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum();
         if self.peers.len() >= PEER_ADDRESSES_MAX {
-            self.peers.retain(|_, count| count.load(Ordering::Relaxed) > 0);
+            self.peers
+                .retain(|_, count| count.load(Ordering::Relaxed) > 0);
         }
-        let from_peer = self.peers.get(&peer).map_or(0, |count| count.load(Ordering::Relaxed));
-        if total >= self.connections_max || from_peer >= self.per_peer_max || self.peers.len() >= PEER_ADDRESSES_MAX {
+        let from_peer = self
+            .peers
+            .get(&peer)
+            .map_or(0, |count| count.load(Ordering::Relaxed));
+        if total >= self.connections_max
+            || from_peer >= self.per_peer_max
+            || self.peers.len() >= PEER_ADDRESSES_MAX
+        {
             return None;
         }
-        let (index, shard) = self.shards.iter().enumerate().min_by_key(|(_, count)| count.load(Ordering::Relaxed))?;
+        let (index, shard) = self
+            .shards
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, count)| count.load(Ordering::Relaxed))?;
         let counters = [shard.clone(), self.peers.entry(peer).or_default().clone()];
         for counter in &counters {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        Some((ShardId(u16::try_from(index).expect("shards are counted in 16 bits")), Ticket { counters }))
+        Some((
+            ShardId(u16::try_from(index).expect("shards are counted in 16 bits")),
+            Ticket { counters },
+        ))
     }
 }
 
@@ -91,11 +109,19 @@ pub(super) async fn accept(shard: Shard, listener: Listener, index: usize) {
             debug!(%peer, "connection refused: too many");
             continue;
         };
-        let accepted = Accepted { stream, peer, listener: index, ticket };
+        let accepted = Accepted {
+            stream,
+            peer,
+            listener: index,
+            ticket,
+        };
         if owner == shard.id() {
             connection::serve(&shard, accepted);
         } else {
-            let answer = shard.mesh().send(owner, ShardRequest::Connection(accepted)).await;
+            let answer = shard
+                .mesh()
+                .send(owner, ShardRequest::Connection(accepted))
+                .await;
             drop(answer);
         }
     }

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::platform::sync::{Permit, channel};
 use net::platform::WriteHalf;
+use net::platform::sync::{Permit, channel};
 use net::server::{Frame, FrameReader, ReceivePermit, ReceiveProgress, write_chain};
 use tracing::debug;
 
@@ -64,12 +64,18 @@ pub struct Outgoing {
 impl Outgoing {
     /// An answer.
     pub fn frame(chain: Vec<Bytes>) -> Outgoing {
-        Outgoing { chain, ..Outgoing::default() }
+        Outgoing {
+            chain,
+            ..Outgoing::default()
+        }
     }
 
     /// No answer; the connection ends.
     pub fn close() -> Outgoing {
-        Outgoing { close: true, ..Outgoing::default() }
+        Outgoing {
+            close: true,
+            ..Outgoing::default()
+        }
     }
 }
 
@@ -105,7 +111,8 @@ impl Connection {
     /// Remembers what the client calls itself.
     pub fn set_software(&self, name: &str, version: &str) {
         debug!(peer = %self.peer, name, version, "client");
-        self.software.replace(Some((name.to_owned(), version.to_owned())));
+        self.software
+            .replace(Some((name.to_owned(), version.to_owned())));
     }
 
     /// Number on this shard.
@@ -120,9 +127,13 @@ impl Connection {
 
     /// Ends it if it has been idle, or its peer has not read, for too long.
     pub(super) fn check_deadlines(&self, now: Duration, idle_max: Duration) {
-        let unread = self.writing_since.get().is_some_and(|since| now.saturating_sub(since) > STALL_MAX);
+        let unread = self
+            .writing_since
+            .get()
+            .is_some_and(|since| now.saturating_sub(since) > STALL_MAX);
         let stuck = unread || self.stopped_sending(now);
-        let idle = self.outstanding.count() == 0 && now.saturating_sub(self.last_active.get()) > idle_max;
+        let idle =
+            self.outstanding.count() == 0 && now.saturating_sub(self.last_active.get()) > idle_max;
         if stuck || idle {
             debug!(peer = %self.peer, stuck, idle, "closing connection");
             self.closing.raise();
@@ -182,7 +193,11 @@ pub(super) fn serve(shard: &Shard, accepted: Accepted) {
     runtime.spawn(read(connection.clone(), reader, frame_sender));
     let dispatching = connection.clone();
     runtime.spawn(async move {
-        unless(dispatch(&dispatching, frame_receiver, answer_sender), dispatching.closing.wait()).await;
+        unless(
+            dispatch(&dispatching, frame_receiver, answer_sender),
+            dispatching.closing.wait(),
+        )
+        .await;
     });
     runtime.spawn(async move {
         write(&connection, write_half, answer_receiver).await;
@@ -193,7 +208,12 @@ pub(super) fn serve(shard: &Shard, accepted: Accepted) {
 
 async fn read(connection: Rc<Connection>, mut reader: FrameReader, frames: channel::Sender<Frame>) {
     let shard = &connection.shard;
-    let over = || futures_lite::future::or(connection.closing.wait(), connection.last_request_read.wait());
+    let over = || {
+        futures_lite::future::or(
+            connection.closing.wait(),
+            connection.last_request_read.wait(),
+        )
+    };
     while let Some(received) = unless(reader.next(shard.receive_budget()), over()).await {
         match received {
             Ok(Some(frame)) => {
@@ -234,8 +254,16 @@ async fn dispatch(
     }
 }
 
-async fn write(connection: &Rc<Connection>, mut half: WriteHalf, mut answers: channel::Receiver<Answer>) {
-    unless(write_answers(connection, &mut half, &mut answers), connection.closing.wait()).await;
+async fn write(
+    connection: &Rc<Connection>,
+    mut half: WriteHalf,
+    mut answers: channel::Receiver<Answer>,
+) {
+    unless(
+        write_answers(connection, &mut half, &mut answers),
+        connection.closing.wait(),
+    )
+    .await;
     half.shutdown();
 }
 
@@ -264,18 +292,23 @@ async fn write_answers(
         while bytes < WRITE_TOGETHER_BYTES && !batch.last().is_some_and(|outgoing| outgoing.close) {
             match answers.try_recv() {
                 Some(Answer::Ready(outgoing)) => batch.push(outgoing),
-                Some(Answer::Later(mut pending)) => match futures_lite::future::poll_once(&mut pending).await {
-                    Some(outgoing) => batch.push(outgoing),
-                    None => {
-                        held = Some(Answer::Later(pending));
-                        break;
+                Some(Answer::Later(mut pending)) => {
+                    match futures_lite::future::poll_once(&mut pending).await {
+                        Some(outgoing) => batch.push(outgoing),
+                        None => {
+                            held = Some(Answer::Later(pending));
+                            break;
+                        }
                     }
-                },
+                }
                 None => break,
             }
             bytes += batch.last().map_or(0, length);
         }
-        let chain: Vec<Bytes> = batch.iter_mut().flat_map(|outgoing| std::mem::take(&mut outgoing.chain)).collect();
+        let chain: Vec<Bytes> = batch
+            .iter_mut()
+            .flat_map(|outgoing| std::mem::take(&mut outgoing.chain))
+            .collect();
         if !chain.is_empty() {
             let progress = || connection.writing_since.set(Some(runtime.monotonic()));
             progress();

@@ -36,7 +36,9 @@ impl ControlEdge {
     /// The edge of `controller`, whose records go to `store`.
     #[must_use]
     pub fn new(controller: Controller, store: MetadataStore) -> ControlEdge {
-        ControlEdge { state: Mutex::new(State { controller, store }) }
+        ControlEdge {
+            state: Mutex::new(State { controller, store }),
+        }
     }
 
     /// Carries one request out.
@@ -68,5 +70,8 @@ impl ControlEdge {
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ControlResponse {
-    ControlResponse::Failed(ControlError::new(ControlErrorKind::Storage, error.to_string()))
+    ControlResponse::Failed(ControlError::new(
+        ControlErrorKind::Storage,
+        error.to_string(),
+    ))
 }

@@ -61,10 +61,27 @@ impl MeshSeat {
 
     /// Takes the seat on the shard's executor: the calling side and the receiving side.
     pub fn take(self) -> (Mesh, MeshReceiver) {
-        let slots = self.to.iter().map(|_| Semaphore::new(MESH_CALLS_MAX)).collect();
-        let calls = Rc::new(Calls { next: Cell::new(0), waiting: RefCell::default() });
-        let mesh = Mesh { shard: self.shard, to: Rc::new(self.to), slots, calls: calls.clone() };
-        let receiver = MeshReceiver { requests: self.requests, responses: self.responses, calls, mesh: mesh.clone() };
+        let slots = self
+            .to
+            .iter()
+            .map(|_| Semaphore::new(MESH_CALLS_MAX))
+            .collect();
+        let calls = Rc::new(Calls {
+            next: Cell::new(0),
+            waiting: RefCell::default(),
+        });
+        let mesh = Mesh {
+            shard: self.shard,
+            to: Rc::new(self.to),
+            slots,
+            calls: calls.clone(),
+        };
+        let receiver = MeshReceiver {
+            requests: self.requests,
+            responses: self.responses,
+            calls,
+            mesh: mesh.clone(),
+        };
         (mesh, receiver)
     }
 }
@@ -105,8 +122,15 @@ impl Mesh {
         let call = self.calls.next.get();
         self.calls.next.set(call + 1);
         let (sender, receiver) = oneshot::channel();
-        self.calls.waiting.borrow_mut().insert(call, (permit, sender));
-        let envelope = RequestEnvelope { from: self.shard, call, request };
+        self.calls
+            .waiting
+            .borrow_mut()
+            .insert(call, (permit, sender));
+        let envelope = RequestEnvelope {
+            from: self.shard,
+            call,
+            request,
+        };
         if self.to[usize::from(to.0)].0.try_send(envelope).is_err() {
             // The lane has room for every slot, so the other shard is gone: the caller sees `Closed`.
             self.calls.waiting.borrow_mut().remove(&call);
@@ -121,7 +145,9 @@ impl Mesh {
 
     fn answer(&self, to: ShardId, call: u64, response: ShardResponse) {
         // Fails only when the caller's shard is gone: then nobody waits.
-        let _ = self.to[usize::from(to.0)].1.try_send(ResponseEnvelope { call, response });
+        let _ = self.to[usize::from(to.0)]
+            .1
+            .try_send(ResponseEnvelope { call, response });
     }
 }
 
@@ -153,11 +179,23 @@ impl MeshReceiver {
     pub fn into_loops(
         self,
         mut handle: impl FnMut(ShardRequest, ReturnAddress) + 'static,
-    ) -> (impl Future<Output = ()> + 'static, impl Future<Output = ()> + 'static) {
-        let MeshReceiver { mut requests, mut responses, calls, mesh } = self;
+    ) -> (
+        impl Future<Output = ()> + 'static,
+        impl Future<Output = ()> + 'static,
+    ) {
+        let MeshReceiver {
+            mut requests,
+            mut responses,
+            calls,
+            mesh,
+        } = self;
         let taking_requests = async move {
             while let Some(envelope) = requests.recv().await {
-                let back = ReturnAddress { mesh: mesh.clone(), to: envelope.from, call: envelope.call };
+                let back = ReturnAddress {
+                    mesh: mesh.clone(),
+                    to: envelope.from,
+                    call: envelope.call,
+                };
                 handle(envelope.request, back);
             }
         };
@@ -181,7 +219,13 @@ mod tests {
     use futures_lite::future::{block_on, or, yield_now};
 
     fn request(number: i64) -> ShardRequest {
-        ShardRequest::DeleteRecords(vec![(PartitionId { topic_id: TopicId::default(), index: 0 }, Offset(number))])
+        ShardRequest::DeleteRecords(vec![(
+            PartitionId {
+                topic_id: TopicId::default(),
+                index: 0,
+            },
+            Offset(number),
+        )])
     }
 
     fn number(request: &ShardRequest) -> i64 {
@@ -210,7 +254,9 @@ mod tests {
             }
             for (number, answer) in answers {
                 match answer.await {
-                    Ok(ShardResponse::DeleteRecords(list)) => assert_eq!(list, [Ok(Offset(number))]),
+                    Ok(ShardResponse::DeleteRecords(list)) => {
+                        assert_eq!(list, [Ok(Offset(number))])
+                    }
                     _ => panic!("call {number} is not answered"),
                 }
             }
@@ -219,13 +265,25 @@ mod tests {
         let answering = async {
             let mut seen = 0;
             while seen < count {
-                let expected = usize::try_from(count - seen).expect("positive").min(MESH_CALLS_MAX);
+                let expected = usize::try_from(count - seen)
+                    .expect("positive")
+                    .min(MESH_CALLS_MAX);
                 while held.borrow().len() < expected {
                     yield_now().await;
                 }
                 let mut batch = std::mem::take(&mut *held.borrow_mut());
-                assert_eq!(batch.len(), expected, "no more calls are under way than there are slots");
-                assert!(batch.iter().zip(seen..).all(|((number, _), place)| *number == place), "in order");
+                assert_eq!(
+                    batch.len(),
+                    expected,
+                    "no more calls are under way than there are slots"
+                );
+                assert!(
+                    batch
+                        .iter()
+                        .zip(seen..)
+                        .all(|((number, _), place)| *number == place),
+                    "in order"
+                );
                 seen += batch.len() as i64;
                 while let Some((number, back)) = batch.pop() {
                     back.answer(ShardResponse::DeleteRecords(vec![Ok(Offset(number))]));

@@ -100,9 +100,28 @@ struct Inner {
 
 impl Shard {
     /// Opens the shard's journal and starts to answer the mesh.
-    pub async fn start(runtime: &Runtime, disk: &Disk, seed: ShardSeed) -> Result<Shard, StorageError> {
-        let ShardSeed { id, seat, view, generation, partitions, settings } = seed;
-        let storage = Storage::start(runtime, disk, id, generation, settings.storage.clone(), partitions).await?;
+    pub async fn start(
+        runtime: &Runtime,
+        disk: &Disk,
+        seed: ShardSeed,
+    ) -> Result<Shard, StorageError> {
+        let ShardSeed {
+            id,
+            seat,
+            view,
+            generation,
+            partitions,
+            settings,
+        } = seed;
+        let storage = Storage::start(
+            runtime,
+            disk,
+            id,
+            generation,
+            settings.storage.clone(),
+            partitions,
+        )
+        .await?;
         storage.set_producer_expiration(producer_expiration_ms(&view));
         let (mesh, receiver) = seat.take();
         let shard = Shard {
@@ -128,7 +147,8 @@ impl Shard {
             }),
         };
         let handling = shard.clone();
-        let (requests, responses) = receiver.into_loops(move |request, back| handling.take_request(request, back));
+        let (requests, responses) =
+            receiver.into_loops(move |request, back| handling.take_request(request, back));
         shard.spawn_until_stopped(requests);
         shard.spawn_until_stopped(responses);
         shard.spawn_until_stopped(watch_deadlines(shard.clone()));
@@ -213,19 +233,26 @@ impl Shard {
     pub fn lead(&self, control: ControlEdge) {
         let settings = self.settings();
         self.inner.control.replace(Some(Rc::new(control)));
-        let counts =
-            ConnectionCounts::new(settings.shards, settings.connections_max, settings.connections_per_peer_max);
+        let counts = ConnectionCounts::new(
+            settings.shards,
+            settings.connections_max,
+            settings.connections_per_peer_max,
+        );
         self.inner.counts.replace(Some(counts));
     }
 
     /// Accepts connections of the listener with that index in the settings.
     pub fn accept(&self, listener: Listener, index: usize) {
-        self.runtime().spawn(accept::accept(self.clone(), listener, index));
+        self.runtime()
+            .spawn(accept::accept(self.clone(), listener, index));
     }
 
     /// Changes metadata, wherever this is called; resolves when every shard has the result.
     pub async fn control(&self, request: ControlRequest) -> Result<ControlResponse, Closed> {
-        match self.mesh_call(ShardId(0), ShardRequest::Control(request)).await? {
+        match self
+            .mesh_call(ShardId(0), ShardRequest::Control(request))
+            .await?
+        {
             ShardResponse::Control(response) => Ok(response),
             _ => Err(Closed),
         }
@@ -236,7 +263,11 @@ impl Shard {
         let view = Arc::new(self.view().follow(image));
         let mut pending = Vec::new();
         for shard in self.mesh().shards().filter(|shard| *shard != self.id()) {
-            pending.push(self.mesh().send(shard, ShardRequest::Publish(view.clone())).await);
+            pending.push(
+                self.mesh()
+                    .send(shard, ShardRequest::Publish(view.clone()))
+                    .await,
+            );
         }
         let mut result = self.follow(view).await;
         for answer in pending {
@@ -251,7 +282,9 @@ impl Shard {
     pub async fn gather_metrics(&self) -> ShardMetrics {
         let mut sum = self.metrics();
         for shard in self.mesh().shards().filter(|shard| *shard != self.id()) {
-            if let Ok(ShardResponse::Metrics(metrics)) = self.mesh().call(shard, ShardRequest::Metrics).await {
+            if let Ok(ShardResponse::Metrics(metrics)) =
+                self.mesh().call(shard, ShardRequest::Metrics).await
+            {
                 sum.add(&metrics);
             }
         }
@@ -264,14 +297,21 @@ impl Shard {
         for connection in self.connections() {
             connection.drain();
         }
-        let _ = self.runtime().timeout(DRAIN_MAX, self.inner.open.none()).await;
+        let _ = self
+            .runtime()
+            .timeout(DRAIN_MAX, self.inner.open.none())
+            .await;
         for connection in self.connections() {
             connection.close();
         }
     }
 
     /// A call that also works to oneself.
-    pub async fn mesh_call(&self, to: ShardId, request: ShardRequest) -> Result<ShardResponse, Closed> {
+    pub async fn mesh_call(
+        &self,
+        to: ShardId,
+        request: ShardRequest,
+    ) -> Result<ShardResponse, Closed> {
         if to == self.id() {
             return Ok(self.serve(request).await);
         }
@@ -279,23 +319,36 @@ impl Shard {
     }
 
     fn connections(&self) -> Vec<Rc<Connection>> {
-        self.inner.connections.borrow().values().filter_map(Weak::upgrade).collect()
+        self.inner
+            .connections
+            .borrow()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     pub(crate) fn next_connection_number(&self) -> u64 {
-        self.inner.next_connection.replace(self.inner.next_connection.get() + 1)
+        self.inner
+            .next_connection
+            .replace(self.inner.next_connection.get() + 1)
     }
 
     fn register(&self, connection: &Rc<Connection>) {
         self.inner.open.add();
-        self.inner.connections.borrow_mut().insert(connection.number(), Rc::downgrade(connection));
+        self.inner
+            .connections
+            .borrow_mut()
+            .insert(connection.number(), Rc::downgrade(connection));
         if self.draining().is_raised() {
             connection.drain();
         }
     }
 
     fn unregister(&self, connection: &Connection) {
-        self.inner.connections.borrow_mut().remove(&connection.number());
+        self.inner
+            .connections
+            .borrow_mut()
+            .remove(&connection.number());
         self.inner.open.remove();
     }
 
@@ -304,7 +357,9 @@ impl Shard {
     }
 
     fn metrics(&self) -> ShardMetrics {
-        self.inner.counters.snapshot(self.storage().metrics(), self.inner.open.count())
+        self.inner
+            .counters
+            .snapshot(self.storage().metrics(), self.inner.open.count())
     }
 
     /// Starts what a shard asks for, in order of arrival; never waits.
@@ -313,11 +368,13 @@ impl Shard {
             // Appends and reads take their place in the order now; only their completion is waited for.
             ShardRequest::Append(appends) => {
                 let appending = partition::append(self.storage(), appends);
-                self.runtime().spawn(async move { back.answer(ShardResponse::Append(appending.await)) });
+                self.runtime()
+                    .spawn(async move { back.answer(ShardResponse::Append(appending.await)) });
             }
             ShardRequest::Fetch(fetch) => {
                 let fetching = partition::fetch(self.runtime(), self.storage(), fetch);
-                self.runtime().spawn(async move { back.answer(ShardResponse::Fetch(fetching.await)) });
+                self.runtime()
+                    .spawn(async move { back.answer(ShardResponse::Fetch(fetching.await)) });
             }
             ShardRequest::Connection(accepted) => {
                 connection::serve(self, accepted);
@@ -325,7 +382,8 @@ impl Shard {
             }
             other => {
                 let shard = self.clone();
-                self.runtime().spawn(async move { back.answer(shard.serve(other).await) });
+                self.runtime()
+                    .spawn(async move { back.answer(shard.serve(other).await) });
             }
         }
     }
@@ -333,14 +391,18 @@ impl Shard {
     async fn serve(&self, request: ShardRequest) -> ShardResponse {
         let storage = self.storage();
         match request {
-            ShardRequest::Append(appends) => ShardResponse::Append(partition::append(storage, appends).await),
+            ShardRequest::Append(appends) => {
+                ShardResponse::Append(partition::append(storage, appends).await)
+            }
             ShardRequest::Fetch(fetch) => {
                 ShardResponse::Fetch(partition::fetch(self.runtime(), storage, fetch).await)
             }
             ShardRequest::FindOffsets(lookups) => {
                 ShardResponse::FindOffsets(partition::find_offsets(storage, lookups).await)
             }
-            ShardRequest::EpochEnds(lookups) => ShardResponse::EpochEnds(partition::epoch_ends(storage, &lookups)),
+            ShardRequest::EpochEnds(lookups) => {
+                ShardResponse::EpochEnds(partition::epoch_ends(storage, &lookups))
+            }
             ShardRequest::DeleteRecords(partitions) => {
                 ShardResponse::DeleteRecords(partition::delete_records(storage, partitions).await)
             }
@@ -375,9 +437,10 @@ impl Shard {
     ) -> impl Iterator<Item = (PartitionId, &'v PartitionImage, &'v TopicView)> + use<'v> {
         let me = self.id();
         view.topics().flat_map(move |topic| {
-            (0..).map_while(|index| topic.partition(index)).filter(move |(_, _, owner)| *owner == me).map(
-                move |(id, partition, _)| (id, partition, topic),
-            )
+            (0..)
+                .map_while(|index| topic.partition(index))
+                .filter(move |(_, _, owner)| *owner == me)
+                .map(move |(id, partition, _)| (id, partition, topic))
         })
     }
 
@@ -420,12 +483,21 @@ impl Shard {
         let mut created = Vec::new();
         for (id, partition, topic) in self.own_partitions(&next) {
             if before.owner(id).is_none() {
-                created.push((id, directory(&topic.image, id), partition.leader_epoch, topic.image.config.clone()));
-            } else if before.topic_by_id(id.topic_id).is_none_or(|known| known.image.config != topic.image.config) {
+                created.push((
+                    id,
+                    directory(&topic.image, id),
+                    partition.leader_epoch,
+                    topic.image.config.clone(),
+                ));
+            } else if before
+                .topic_by_id(id.topic_id)
+                .is_none_or(|known| known.image.config != topic.image.config)
+            {
                 self.storage().configure(id, topic.image.config.clone());
             }
         }
-        self.storage().set_producer_expiration(producer_expiration_ms(&next));
+        self.storage()
+            .set_producer_expiration(producer_expiration_ms(&next));
         if let Err(error) = self.create_partitions(created).await {
             result = Err(error);
         }
@@ -453,14 +525,22 @@ async fn create_later(shard: Shard, id: PartitionId) {
     loop {
         shard.runtime().sleep(CREATE_AGAIN).await;
         let view = shard.view();
-        let Some((topic, found)) = view.topic_by_id(id.topic_id).and_then(|topic| Some((topic, topic.partition(id.index)?))) else {
+        let Some((topic, found)) = view
+            .topic_by_id(id.topic_id)
+            .and_then(|topic| Some((topic, topic.partition(id.index)?)))
+        else {
             return;
         };
         if shard.draining().is_raised() {
             return;
         }
         let (config, epoch) = (topic.image.config.clone(), found.1.leader_epoch);
-        if shard.storage().create_partition(id, &directory(&topic.image, id), epoch, config).await.is_err() {
+        if shard
+            .storage()
+            .create_partition(id, &directory(&topic.image, id), epoch, config)
+            .await
+            .is_err()
+        {
             continue;
         }
         match shard.view().topic_by_id(id.topic_id) {

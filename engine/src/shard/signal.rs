@@ -50,7 +50,11 @@ impl Outstanding {
 
     /// One less.
     pub fn remove(&self) {
-        let left = self.count.get().checked_sub(1).expect("only what was added is removed");
+        let left = self
+            .count
+            .get()
+            .checked_sub(1)
+            .expect("only what was added is removed");
         self.count.set(left);
         if left == 0 {
             self.zero.notify_all();

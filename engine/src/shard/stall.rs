@@ -25,15 +25,25 @@ pub(super) async fn watch(shard: Shard) {
         let burned = cpu.saturating_sub(cpu_before);
         cpu_before = cpu;
         if late > STALL_MAX && burned > STALL_MAX {
-            shard.counters().stalls.set(shard.counters().stalls.get() + 1);
+            shard
+                .counters()
+                .stalls
+                .set(shard.counters().stalls.get() + 1);
             tracing::warn!(shard = shard.id().0, ?late, "the shard did not yield");
         }
-        pause = if burned > pause / 10 { LOOK_BUSY } else { LOOK_IDLE };
+        pause = if burned > pause / 10 {
+            LOOK_BUSY
+        } else {
+            LOOK_IDLE
+        };
     }
 }
 
 fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a valid timespec that outlives the call.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(result, 0, "every Linux has a per-thread CPU clock");

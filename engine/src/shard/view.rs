@@ -34,7 +34,14 @@ impl TopicView {
     pub fn partition(&self, index: i32) -> Option<(PartitionId, &PartitionImage, ShardId)> {
         let position = usize::try_from(index).ok()?;
         let partition = self.image.partitions.get(position)?;
-        Some((PartitionId { topic_id: self.image.id, index }, partition, *self.owners.get(position)?))
+        Some((
+            PartitionId {
+                topic_id: self.image.id,
+                index,
+            },
+            partition,
+            *self.owners.get(position)?,
+        ))
     }
 }
 
@@ -71,7 +78,9 @@ impl ClusterView {
     /// The shard that owns the partition.
     #[must_use]
     pub fn owner(&self, id: PartitionId) -> Option<ShardId> {
-        self.topic_by_id(id.topic_id)?.partition(id.index).map(|(_, _, owner)| owner)
+        self.topic_by_id(id.topic_id)?
+            .partition(id.index)
+            .map(|(_, _, owner)| owner)
     }
 
     /// The view of `image`: partitions stay where they are, new ones go to the shard with the fewest.
@@ -79,7 +88,11 @@ impl ClusterView {
     pub fn follow(&self, image: Arc<MetadataImage>) -> ClusterView {
         let shards = u16::try_from(self.loads.len()).expect("made from a u16");
         let mut next = ClusterView::empty(image.clone(), shards);
-        for owner in image.topics().filter_map(|topic| self.known(topic)).flat_map(|known| known.owners.iter()) {
+        for owner in image
+            .topics()
+            .filter_map(|topic| self.known(topic))
+            .flat_map(|known| known.owners.iter())
+        {
             next.loads[usize::from(owner.0)] += 1;
         }
         for topic in image.topics() {
@@ -94,19 +107,30 @@ impl ClusterView {
                 }
             };
             next.names.insert(topic.id, topic.name.clone());
-            next.topics.insert(topic.name.clone(), TopicView { image: topic.clone(), owners });
+            next.topics.insert(
+                topic.name.clone(),
+                TopicView {
+                    image: topic.clone(),
+                    owners,
+                },
+            );
         }
         next
     }
 
     /// The same incarnation of a topic in this view.
     fn known(&self, topic: &TopicImage) -> Option<&TopicView> {
-        self.topic(&topic.name).filter(|known| known.image.id == topic.id)
+        self.topic(&topic.name)
+            .filter(|known| known.image.id == topic.id)
     }
 
     fn least_loaded(&mut self) -> ShardId {
-        let (index, load) =
-            self.loads.iter_mut().enumerate().min_by_key(|(_, load)| **load).expect("a node has a shard");
+        let (index, load) = self
+            .loads
+            .iter_mut()
+            .enumerate()
+            .min_by_key(|(_, load)| **load)
+            .expect("a node has a shard");
         *load += 1;
         ShardId(u16::try_from(index).expect("made from a u16"))
     }

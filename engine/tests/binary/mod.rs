@@ -25,7 +25,12 @@ impl Run {
     /// The output of a command that succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.text());
+        assert_eq!(
+            (self.code, self.err.as_str()),
+            (Some(0), ""),
+            "{}",
+            self.text()
+        );
         self.text()
     }
 }
@@ -48,7 +53,11 @@ pub(crate) fn tidelog(arguments: &[&str], input: &[u8]) -> Run {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    Run { code: output.status.code(), out: output.stdout, err }
+    Run {
+        code: output.status.code(),
+        out: output.stdout,
+        err,
+    }
 }
 
 /// A data directory and, at times, a node process on it.
@@ -61,7 +70,10 @@ impl Node {
     /// A fresh directory without a node.
     pub(crate) fn stopped() -> Node {
         // Beside the build, because a tmpfs on /tmp need not know direct I/O.
-        Node { directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), running: None }
+        Node {
+            directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            running: None,
+        }
     }
 
     pub(crate) fn started() -> Node {
@@ -82,7 +94,14 @@ impl Node {
     pub(crate) fn start(&mut self) {
         assert!(self.running.is_none());
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidelog"))
-            .args(["--set", "listeners=PLAINTEXT://127.0.0.1:0", "--set", "shards=2", "--set", &self.log_dirs()])
+            .args([
+                "--set",
+                "listeners=PLAINTEXT://127.0.0.1:0",
+                "--set",
+                "shards=2",
+                "--set",
+                &self.log_dirs(),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -90,7 +109,10 @@ impl Node {
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         lines.read_line(&mut first).unwrap();
-        let address = first.trim().strip_prefix("Tidelog listens on ").map(str::to_owned);
+        let address = first
+            .trim()
+            .strip_prefix("Tidelog listens on ")
+            .map(str::to_owned);
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         let Some(address) = address else {
@@ -125,7 +147,15 @@ impl Node {
     /// Takes in a partition directory; the node has to be stopped.
     pub(crate) fn import(&self, directory: &Path, topic: &str, partition: &str) -> Run {
         let directory = directory.to_str().unwrap();
-        let place = ["log", "import", directory, "--topic", topic, "--partition", partition];
+        let place = [
+            "log",
+            "import",
+            directory,
+            "--topic",
+            topic,
+            "--partition",
+            partition,
+        ];
         tidelog(&[&place[..], &["--set", &self.log_dirs()]].concat(), b"")
     }
 }
@@ -141,5 +171,7 @@ impl Drop for Node {
 
 /// A directory of real Kafka's.
 pub(crate) fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segments").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/segments")
+        .join(path)
 }

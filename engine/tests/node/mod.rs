@@ -25,8 +25,15 @@ impl TestNode {
     pub(crate) fn start(sets: &[(&str, &str)]) -> TestNode {
         // Beside the build, because a tmpfs on /tmp need not know direct I/O.
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let sets = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut node = TestNode { running: None, directory, sets };
+        let sets = sets
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut node = TestNode {
+            running: None,
+            directory,
+            sets,
+        };
         node.restart();
         node
     }
@@ -35,8 +42,16 @@ impl TestNode {
     pub(crate) fn restart(&mut self) {
         self.stop();
         let directory = self.directory.path().to_str().expect("text").to_owned();
-        let mut pairs = vec![("listeners", "PLAINTEXT://127.0.0.1:0"), ("log.dirs", &directory), ("shards", "1")];
-        pairs.extend(self.sets.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let mut pairs = vec![
+            ("listeners", "PLAINTEXT://127.0.0.1:0"),
+            ("log.dirs", &directory),
+            ("shards", "1"),
+        ];
+        pairs.extend(
+            self.sets
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        );
         let config = BrokerConfig::from_pairs(&pairs).expect("a good configuration");
         self.running = Some(RunningNode::start(config, false).expect("the node starts"));
     }
@@ -56,7 +71,10 @@ impl TestNode {
     }
 
     pub(crate) fn metrics(&self) -> std::net::SocketAddr {
-        self.running.as_ref().and_then(RunningNode::metrics_address).expect("it serves metrics")
+        self.running
+            .as_ref()
+            .and_then(RunningNode::metrics_address)
+            .expect("it serves metrics")
     }
 
     pub(crate) fn client(&self, settings: &[(&str, &str)]) -> ClientConfig {
@@ -90,40 +108,73 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
-            Ok(message) => self.offsets.lock().expect("not poisoned").push(message.offset()),
-            Err((error, _)) => self.errors.lock().expect("not poisoned").push(error.to_string()),
+            Ok(message) => self
+                .offsets
+                .lock()
+                .expect("not poisoned")
+                .push(message.offset()),
+            Err((error, _)) => self
+                .errors
+                .lock()
+                .expect("not poisoned")
+                .push(error.to_string()),
         }
     }
 }
 
 /// Produces the values in order to partition 0 and waits until all are delivered; their offsets.
-pub(crate) fn produce(node: &TestNode, topic: &str, settings: &[(&str, &str)], values: &[String]) -> Vec<i64> {
-    let producer: BaseProducer<Deliveries> =
-        node.client(settings).create_with_context(Deliveries::default()).expect("a producer");
+pub(crate) fn produce(
+    node: &TestNode,
+    topic: &str,
+    settings: &[(&str, &str)],
+    values: &[String],
+) -> Vec<i64> {
+    let producer: BaseProducer<Deliveries> = node
+        .client(settings)
+        .create_with_context(Deliveries::default())
+        .expect("a producer");
     for value in values {
         let mut record = BaseRecord::to(topic).partition(0).key("k").payload(value);
         while let Err((error, back)) = producer.send(record) {
-            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull), "{error}");
+            assert_eq!(
+                error.rdkafka_error_code(),
+                Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                "{error}"
+            );
             producer.poll(Duration::from_millis(10));
             record = back;
         }
     }
     producer.flush(PATIENCE).expect("all delivered in time");
     let deliveries = producer.context();
-    assert_eq!(*deliveries.errors.lock().expect("not poisoned"), Vec::<String>::new());
+    assert_eq!(
+        *deliveries.errors.lock().expect("not poisoned"),
+        Vec::<String>::new()
+    );
     let offsets = deliveries.offsets.lock().expect("not poisoned");
     assert_eq!(offsets.len(), values.len());
     offsets.clone()
 }
 
 /// Reads partition 0 from `from` until it has `count` records: offsets and values.
-pub(crate) fn consume(node: &TestNode, topic: &str, from: Offset, count: usize) -> Vec<(i64, String)> {
+pub(crate) fn consume(
+    node: &TestNode,
+    topic: &str,
+    from: Offset,
+    count: usize,
+) -> Vec<(i64, String)> {
     let consumer: BaseConsumer = node
-        .client(&[("group.id", "unused"), ("enable.auto.commit", "false"), ("auto.offset.reset", "error")])
+        .client(&[
+            ("group.id", "unused"),
+            ("enable.auto.commit", "false"),
+            ("auto.offset.reset", "error"),
+        ])
         .create()
         .expect("a consumer");
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, 0, from).expect("a good offset");
+    partitions
+        .add_partition_offset(topic, 0, from)
+        .expect("a good offset");
     consumer.assign(&partitions).expect("assigned");
     let mut records = Vec::new();
     let mut empty_polls = 0;
@@ -133,12 +184,15 @@ pub(crate) fn consume(node: &TestNode, topic: &str, from: Offset, count: usize) 
             continue;
         };
         let message = message.expect("a good message");
-        let value = String::from_utf8(message.payload().unwrap_or_default().to_vec()).expect("text");
+        let value =
+            String::from_utf8(message.payload().unwrap_or_default().to_vec()).expect("text");
         records.push((message.offset(), value));
     }
     records
 }
 
 pub(crate) fn values(prefix: &str, count: usize) -> Vec<String> {
-    (0..count).map(|index| format!("{prefix}-{index}-{}", "x".repeat(index % 50))).collect()
+    (0..count)
+        .map(|index| format!("{prefix}-{index}-{}", "x".repeat(index % 50)))
+        .collect()
 }

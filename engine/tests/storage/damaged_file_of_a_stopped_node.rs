@@ -6,11 +6,18 @@ fn stopped() -> Machine {
     let mut machine = Machine::new(12, 2, &[("internal.segment.bytes", "40000")]);
     machine.run(async |started| {
         for number in 0..60 {
-            started.append((number % 2) as i32, number, 2_000).await.unwrap();
+            started
+                .append((number % 2) as i32, number, 2_000)
+                .await
+                .unwrap();
         }
         started.storage.stop().await.unwrap();
         // What the node writes last.
-        started.disk.write_small(".kafka_cleanshutdown", b"{\"version\":0,\"brokerEpoch\":1}").await.unwrap();
+        started
+            .disk
+            .write_small(".kafka_cleanshutdown", b"{\"version\":0,\"brokerEpoch\":1}")
+            .await
+            .unwrap();
     });
     machine.kill();
     machine
@@ -22,7 +29,12 @@ fn a_flipped_bit_in_any_file_is_never_served_and_never_stops_the_start() {
     let mut paths = Vec::new();
     for directory in ["tidelog", "orders-0", "orders-1"] {
         let names = machine.run_raw(async move |_, disk| disk.list(directory).await.unwrap());
-        paths.extend(names.into_iter().filter(|entry| entry.length > 0).map(|entry| (format!("{directory}/{}", entry.name), entry.length)));
+        paths.extend(
+            names
+                .into_iter()
+                .filter(|entry| entry.length > 0)
+                .map(|entry| (format!("{directory}/{}", entry.name), entry.length)),
+        );
     }
     assert!(paths.len() > 20, "{paths:?}");
     for (path, length) in paths {
@@ -38,9 +50,16 @@ fn a_flipped_bit_in_any_file_is_never_served_and_never_stops_the_start() {
                     started.append(index, 100, 10).await.unwrap();
                 }
                 let is_segment = named.ends_with(".log") && named.starts_with("orders");
-                assert_eq!(served, if is_segment { 59 } else { 60 }, "{named} at {part}");
+                assert_eq!(
+                    served,
+                    if is_segment { 59 } else { 60 },
+                    "{named} at {part}"
+                );
                 if named.starts_with("tidelog/checkpoint-start") && part < 88 {
-                    assert!(!started.report.damage.is_empty(), "{named} at {part}: not named");
+                    assert!(
+                        !started.report.damage.is_empty(),
+                        "{named} at {part}: not named"
+                    );
                 }
             });
         }

@@ -12,5 +12,5 @@ mod planted_bug_unnoticed;
 mod producers_expire;
 mod random_crashes;
 mod record_not_found_by_time;
-mod stale_sidecar;
 mod retention_removes_the_right_segments;
+mod stale_sidecar;

@@ -52,7 +52,9 @@ fn one_error_at_start(fault: DiskFault, path: &str) {
         }
         for _ in 0..=skipped {
             let start = machine.start();
-            machine.simulation.block_on(&machine.node, async move { drop(start.await) });
+            machine
+                .simulation
+                .block_on(&machine.node, async move { drop(start.await) });
             machine.kill();
         }
         machine.disk.forget_planned_faults();

@@ -16,7 +16,10 @@ async fn append(started: &Started, sequence: i32) -> Result<Appended, AppendErro
 }
 
 async fn sleep(started: &Started, milliseconds: u64) {
-    started.runtime.sleep(Duration::from_millis(milliseconds)).await;
+    started
+        .runtime
+        .sleep(Duration::from_millis(milliseconds))
+        .await;
 }
 
 fn machine(seed: u64) -> Machine {
@@ -30,10 +33,19 @@ fn a_silent_producer_is_forgotten() {
     machine(1).run(async |started| {
         append(&started, 0).await.unwrap();
         sleep(&started, 19 * MINUTE).await;
-        assert!(matches!(append(&started, 5).await, Err(AppendError::OutOfOrderSequence { .. })), "still known");
+        assert!(
+            matches!(
+                append(&started, 5).await,
+                Err(AppendError::OutOfOrderSequence { .. })
+            ),
+            "still known"
+        );
         assert!(append(&started, 0).await.unwrap().duplicate);
         sleep(&started, 60 * MINUTE).await;
-        assert!(!append(&started, 5).await.unwrap().duplicate, "any sequence is welcome (I7)");
+        assert!(
+            !append(&started, 5).await.unwrap().duplicate,
+            "any sequence is welcome (I7)"
+        );
     });
 }
 
@@ -58,10 +70,19 @@ fn neither_a_stop_nor_a_clock_counts_as_silence() {
     let node = machine.node.clone();
     machine.run(async move |started| {
         sleep(&started, 15 * MINUTE).await;
-        assert!(matches!(append(&started, 5).await, Err(AppendError::OutOfOrderSequence { .. })), "down is not silent");
+        assert!(
+            matches!(
+                append(&started, 5).await,
+                Err(AppendError::OutOfOrderSequence { .. })
+            ),
+            "down is not silent"
+        );
         assert!(append(&started, 0).await.unwrap().duplicate);
         node.jump_wall_clock(48 * 3_600_000);
         sleep(&started, 12 * MINUTE).await;
-        assert!(append(&started, 0).await.unwrap().duplicate, "a jump of the clock is not silence");
+        assert!(
+            append(&started, 0).await.unwrap().duplicate,
+            "a jump of the clock is not silence"
+        );
     });
 }

@@ -7,14 +7,33 @@ use crate::rig::{Machine, Started, partition};
 
 async fn check(started: &Started, numbers: u64) {
     for wanted in [0, 1_000, 1_001, 1_017, 1_000 + numbers as i64 - 1] {
-        let found = started.storage.find_offset(partition(0), OffsetQuery::Timestamp(wanted)).await.unwrap();
-        assert_eq!((found.offset, found.timestamp), ((wanted - 1_000).max(0), wanted.max(1_000)), "wanted {wanted}");
+        let found = started
+            .storage
+            .find_offset(partition(0), OffsetQuery::Timestamp(wanted))
+            .await
+            .unwrap();
+        assert_eq!(
+            (found.offset, found.timestamp),
+            ((wanted - 1_000).max(0), wanted.max(1_000)),
+            "wanted {wanted}"
+        );
         assert!(found.leader_epoch >= 0);
     }
-    let late = started.storage.find_offset(partition(0), OffsetQuery::Timestamp(1_000 + numbers as i64)).await.unwrap();
+    let late = started
+        .storage
+        .find_offset(partition(0), OffsetQuery::Timestamp(1_000 + numbers as i64))
+        .await
+        .unwrap();
     assert_eq!((late.offset, late.timestamp), (-1, -1));
-    let newest = started.storage.find_offset(partition(0), OffsetQuery::MaxTimestamp).await.unwrap();
-    assert_eq!((newest.offset, newest.timestamp), (numbers as i64 - 1, 1_000 + numbers as i64 - 1));
+    let newest = started
+        .storage
+        .find_offset(partition(0), OffsetQuery::MaxTimestamp)
+        .await
+        .unwrap();
+    assert_eq!(
+        (newest.offset, newest.timestamp),
+        (numbers as i64 - 1, 1_000 + numbers as i64 - 1)
+    );
 }
 
 #[test]

@@ -36,16 +36,30 @@ async fn fill(started: &Started, numbers: std::ops::Range<u64>) {
 }
 
 async fn sleep(started: &Started, milliseconds: u64) {
-    started.runtime.sleep(Duration::from_millis(milliseconds)).await;
+    started
+        .runtime
+        .sleep(Duration::from_millis(milliseconds))
+        .await;
 }
 
 async fn files(started: &Started) -> Vec<String> {
-    started.disk.list("orders-0").await.unwrap().into_iter().map(|entry| entry.name).collect()
+    started
+        .disk
+        .list("orders-0")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect()
 }
 
 async fn logs(started: &Started) -> Vec<String> {
-    let logs = files(started).await.into_iter().filter_map(|name| name.strip_suffix(".log").map(str::to_owned));
-    logs.map(|stem| stem.trim_start_matches('0').to_owned()).collect()
+    let logs = files(started)
+        .await
+        .into_iter()
+        .filter_map(|name| name.strip_suffix(".log").map(str::to_owned));
+    logs.map(|stem| stem.trim_start_matches('0').to_owned())
+        .collect()
 }
 
 fn log_start(started: &Started) -> i64 {
@@ -54,23 +68,42 @@ fn log_start(started: &Started) -> i64 {
 
 #[test]
 fn size_takes_the_oldest_segments_and_their_files_after_a_delay() {
-    let topic = [("retention.bytes", "250000"), ("retention.ms", "-1"), ("file.delete.delay.ms", "60000")];
+    let topic = [
+        ("retention.bytes", "250000"),
+        ("retention.ms", "-1"),
+        ("file.delete.delay.ms", "60000"),
+    ];
     machine(1, &topic).run(async |started| {
         fill(&started, 0..55).await;
         assert_eq!(logs(&started).await, ["", "10", "20", "30", "40", "50"]);
         sleep(&started, 2_000).await;
         assert_eq!(log_start(&started), 30, "two and a half segments stay");
         assert_eq!(logs(&started).await, ["30", "40", "50"]);
-        let waiting: BTreeSet<String> = files(&started).await.into_iter().filter(|name| name.ends_with(".deleted")).collect();
+        let waiting: BTreeSet<String> = files(&started)
+            .await
+            .into_iter()
+            .filter(|name| name.ends_with(".deleted"))
+            .collect();
         for base in [0, 10, 20] {
             for extension in ["log", "tidx", "index", "timeindex"] {
-                assert!(waiting.contains(&format!("{base:020}.{extension}.deleted")), "{waiting:?}");
+                assert!(
+                    waiting.contains(&format!("{base:020}.{extension}.deleted")),
+                    "{waiting:?}"
+                );
             }
         }
-        assert!(matches!(started.read_all(0, 29).await, Err(ReadError::OffsetOutOfRange { .. })));
+        assert!(matches!(
+            started.read_all(0, 29).await,
+            Err(ReadError::OffsetOutOfRange { .. })
+        ));
         assert_eq!(started.read_all(0, 30).await.unwrap().len(), 25);
         sleep(&started, 61_000).await;
-        assert!(files(&started).await.iter().all(|name| !name.ends_with(".deleted")));
+        assert!(
+            files(&started)
+                .await
+                .iter()
+                .all(|name| !name.ends_with(".deleted"))
+        );
         sleep(&started, 10 * MINUTE).await;
         assert_eq!(log_start(&started), 30, "and no more than that");
     });
@@ -78,23 +111,36 @@ fn size_takes_the_oldest_segments_and_their_files_after_a_delay() {
 
 #[test]
 fn age_takes_everything_and_appends_go_on_in_a_new_segment() {
-    let mut machine = machine(2, &[("retention.ms", "600000"), ("file.delete.delay.ms", "0")]);
+    let mut machine = machine(
+        2,
+        &[("retention.ms", "600000"), ("file.delete.delay.ms", "0")],
+    );
     machine.run(async |started| {
         fill(&started, 0..15).await;
         sleep(&started, 9 * MINUTE).await;
         assert_eq!(log_start(&started), 0);
         sleep(&started, MINUTE + 5_000).await;
-        assert_eq!(log_start(&started), 15, "the active segment is closed and goes without an append");
+        assert_eq!(
+            log_start(&started),
+            15,
+            "the active segment is closed and goes without an append"
+        );
         assert_eq!(logs(&started).await, Vec::<String>::new());
         fill(&started, 15..18).await;
         assert_eq!(logs(&started).await, ["15"]);
-        assert_eq!(started.read_all(0, 15).await.unwrap(), [(15, 15), (16, 16), (17, 17)]);
+        assert_eq!(
+            started.read_all(0, 15).await.unwrap(),
+            [(15, 15), (16, 16), (17, 17)]
+        );
         started.storage.stop().await.unwrap();
     });
     machine.run(async |started| {
         assert!(started.report.damage.is_empty(), "{}", started.report);
         assert_eq!(log_start(&started), 15);
-        assert_eq!(started.read_all(0, 15).await.unwrap(), [(15, 15), (16, 16), (17, 17)]);
+        assert_eq!(
+            started.read_all(0, 15).await.unwrap(),
+            [(15, 15), (16, 16), (17, 17)]
+        );
     });
 }
 
@@ -104,7 +150,10 @@ fn a_changed_retention_holds_from_the_next_look_on() {
         fill(&started, 0..25).await;
         sleep(&started, 30 * MINUTE).await;
         assert_eq!(log_start(&started), 0);
-        started.storage.configure(partition(0), topic_config(&[SEGMENT, ("retention.ms", "60000")]));
+        started.storage.configure(
+            partition(0),
+            topic_config(&[SEGMENT, ("retention.ms", "60000")]),
+        );
         sleep(&started, 2_000).await;
         assert_eq!(log_start(&started), 25);
     });
@@ -147,13 +196,31 @@ fn segments_below_deleted_records_go() {
     let mut machine = machine(6, &[("retention.ms", "-1"), ("file.delete.delay.ms", "0")]);
     machine.run(async |started| {
         fill(&started, 0..45).await;
-        assert_eq!(started.storage.delete_records(partition(0), Offset(33)).await.unwrap(), Offset(33));
+        assert_eq!(
+            started
+                .storage
+                .delete_records(partition(0), Offset(33))
+                .await
+                .unwrap(),
+            Offset(33)
+        );
         sleep(&started, 100).await;
         assert_eq!(logs(&started).await, ["30", "40"]);
         assert_eq!(started.read_all(0, 33).await.unwrap().len(), 12);
-        assert_eq!(started.storage.delete_records(partition(0), Offset(-1)).await.unwrap(), Offset(45));
+        assert_eq!(
+            started
+                .storage
+                .delete_records(partition(0), Offset(-1))
+                .await
+                .unwrap(),
+            Offset(45)
+        );
         sleep(&started, 100).await;
-        assert_eq!(logs(&started).await, ["40"], "the active segment stays, as in Kafka");
+        assert_eq!(
+            logs(&started).await,
+            ["40"],
+            "the active segment stays, as in Kafka"
+        );
     });
     machine.kill();
     machine.run(async |started| {
@@ -179,24 +246,53 @@ fn a_reader_whose_segment_goes_is_out_of_range() {
         };
         // By then a checkpoint has had everything written, and the oldest batches have left the cache.
         sleep(&started, 2_000).await;
-        let (gone, stays) = (started.storage.plan_read(&request(3)).unwrap(), started.storage.plan_read(&request(33)).unwrap());
-        started.storage.delete_records(partition(0), Offset(30)).await.unwrap();
+        let (gone, stays) = (
+            started.storage.plan_read(&request(3)).unwrap(),
+            started.storage.plan_read(&request(33)).unwrap(),
+        );
+        started
+            .storage
+            .delete_records(partition(0), Offset(30))
+            .await
+            .unwrap();
         sleep(&started, 100).await;
-        let read = started.storage.execute_read(gone).await.map(|result| result.bytes);
-        assert!(matches!(read, Err(ReadError::OffsetOutOfRange { log_start: Offset(30), .. })), "{read:?}");
+        let read = started
+            .storage
+            .execute_read(gone)
+            .await
+            .map(|result| result.bytes);
+        assert!(
+            matches!(
+                read,
+                Err(ReadError::OffsetOutOfRange {
+                    log_start: Offset(30),
+                    ..
+                })
+            ),
+            "{read:?}"
+        );
         assert!(started.storage.execute_read(stays).await.unwrap().bytes > 0);
     });
 }
 
 #[test]
 fn a_quarantined_range_goes_with_its_segment() {
-    let mut machine = machine(11, &[("retention.ms", "600000"), ("file.delete.delay.ms", "0")]);
+    let mut machine = machine(
+        11,
+        &[("retention.ms", "600000"), ("file.delete.delay.ms", "0")],
+    );
     let disk = machine.disk.clone();
     machine.run(async move |started| {
         fill(&started, 0..25).await;
         sleep(&started, 2_000).await;
-        assert!(disk.rot("orders-0/00000000000000000000.log", 25_000, 1).unwrap());
-        assert!(matches!(started.read_all(0, 2).await, Err(ReadError::Quarantined { .. })));
+        assert!(
+            disk.rot("orders-0/00000000000000000000.log", 25_000, 1)
+                .unwrap()
+        );
+        assert!(matches!(
+            started.read_all(0, 2).await,
+            Err(ReadError::Quarantined { .. })
+        ));
         assert_eq!(started.storage.metrics().quarantined_ranges, 1);
         sleep(&started, 10 * MINUTE).await;
         assert_eq!(log_start(&started), 25);
@@ -209,7 +305,12 @@ fn a_quarantined_range_goes_with_its_segment() {
 /// Kills or cuts at every few hundred microseconds around a retention that takes everything.
 #[test]
 fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
-    let modes = [None, Some(CutMode::Random(0.5)), Some(CutMode::Earliest(0.5)), Some(CutMode::Latest(0.5))];
+    let modes = [
+        None,
+        Some(CutMode::Random(0.5)),
+        Some(CutMode::Earliest(0.5)),
+        Some(CutMode::Latest(0.5)),
+    ];
     let mut seen = BTreeSet::new();
     for step in 0..120u64 {
         let topic = [("retention.ms", "20000"), ("file.delete.delay.ms", "2")];
@@ -228,25 +329,44 @@ fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
         });
         machine.run_for(30_000);
         // Virtual time: the check comes 30 s after the start.
-        machine.simulation.run_for(Duration::from_micros(60 + 350 * (step % 60)));
+        machine
+            .simulation
+            .run_for(Duration::from_micros(60 + 350 * (step % 60)));
         match modes[(step / 7) as usize % 4] {
             None => machine.kill(),
             Some(mode) => machine.cut_power(mode),
         }
-        let is_there = |name: &str| machine.disk.content(&format!("orders-0/{:020}.{name}", 10)).is_ok();
+        let is_there = |name: &str| {
+            machine
+                .disk
+                .content(&format!("orders-0/{:020}.{name}", 10))
+                .is_ok()
+        };
         let (named, renamed) = (is_there("log"), is_there("log.deleted"));
         let taken = machine.run(async move |started| {
-            assert!(started.report.damage.is_empty(), "step {step}: {}", started.report);
+            assert!(
+                started.report.damage.is_empty(),
+                "step {step}: {}",
+                started.report
+            );
             let start = log_start(&started);
             assert!(goes_on || start == 0 || start == 15, "step {step}: {start}");
             let found = started.read_all(0, start).await.unwrap();
             let end = started.storage.offsets(partition(0)).unwrap().log_end().0;
             assert!(end >= 15, "step {step}: {end}");
-            let expected: Vec<(i64, u64)> = (start..end).map(|offset| (offset, offset as u64)).collect();
+            let expected: Vec<(i64, u64)> =
+                (start..end).map(|offset| (offset, offset as u64)).collect();
             assert_eq!(found, expected, "step {step}");
             let names = files(&started).await;
-            assert!(names.iter().all(|name| !name.ends_with(".deleted")), "step {step}: {names:?}");
-            let below = logs(&started).await.iter().filter(|stem| stem.parse::<i64>().unwrap_or(0) < start).count();
+            assert!(
+                names.iter().all(|name| !name.ends_with(".deleted")),
+                "step {step}: {names:?}"
+            );
+            let below = logs(&started)
+                .await
+                .iter()
+                .filter(|stem| stem.parse::<i64>().unwrap_or(0) < start)
+                .count();
             assert_eq!(below, 0, "step {step}: {names:?}");
             fill(&started, end as u64..end as u64 + 3).await;
             assert_eq!(started.read_all(0, end).await.unwrap().len(), 3);
@@ -254,7 +374,12 @@ fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
         });
         seen.insert((taken, named, renamed));
     }
-    for state in [(false, true, false), (true, true, false), (true, false, true), (true, false, false)] {
+    for state in [
+        (false, true, false),
+        (true, true, false),
+        (true, false, true),
+        (true, false, false),
+    ] {
         assert!(seen.contains(&state), "{state:?} was not hit: {seen:?}");
     }
 }
@@ -262,7 +387,14 @@ fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
 #[test]
 fn what_goes_is_written_first_and_does_not_stay_in_memory() {
     // Nothing is written behind before retention asks for it.
-    let mut machine = machine(7, &[("retention.ms", "10000"), ("file.delete.delay.ms", "0"), ("internal.segment.bytes", "25000")]);
+    let mut machine = machine(
+        7,
+        &[
+            ("retention.ms", "10000"),
+            ("file.delete.delay.ms", "0"),
+            ("internal.segment.bytes", "25000"),
+        ],
+    );
     machine.settings.checkpoint_interval_ms = 1 << 40;
     machine.settings.journal_dirty_bytes_max = 16 << 20;
     machine.run(async |started| {
@@ -270,7 +402,11 @@ fn what_goes_is_written_first_and_does_not_stay_in_memory() {
         sleep(&started, 40_000).await;
         assert_eq!(log_start(&started), 9);
         sleep(&started, 1_000).await;
-        assert!(started.storage.is_writable(), "{:?}", started.storage.failure());
+        assert!(
+            started.storage.is_writable(),
+            "{:?}",
+            started.storage.failure()
+        );
         assert_eq!(started.storage.metrics().journal_dirty_bytes, 0);
         assert_eq!(logs(&started).await, Vec::<String>::new());
         fill(&started, 9..12).await;
@@ -279,17 +415,41 @@ fn what_goes_is_written_first_and_does_not_stay_in_memory() {
 
 #[test]
 fn a_deleted_topic_waits_for_the_removal_of_its_segments() {
-    machine(8, &[("retention.ms", "10000"), ("file.delete.delay.ms", "1000")]).run(async |started| {
+    machine(
+        8,
+        &[("retention.ms", "10000"), ("file.delete.delay.ms", "1000")],
+    )
+    .run(async |started| {
         fill(&started, 0..45).await;
-        started.storage.delete_records(partition(0), Offset(40)).await.unwrap();
-        started.storage.delete_partition(partition(0)).await.unwrap();
+        started
+            .storage
+            .delete_records(partition(0), Offset(40))
+            .await
+            .unwrap();
+        started
+            .storage
+            .delete_partition(partition(0))
+            .await
+            .unwrap();
         let mut other = partition(0);
         other.topic_id = engine::types::TopicId([9; 16]);
         let config = topic_config(&[SEGMENT, ("retention.ms", "-1")]);
-        started.storage.create_partition(other, "orders-0", started.epoch, config).await.unwrap();
-        started.storage.append(other, batch(1, 100, None)).await.unwrap();
+        started
+            .storage
+            .create_partition(other, "orders-0", started.epoch, config)
+            .await
+            .unwrap();
+        started
+            .storage
+            .append(other, batch(1, 100, None))
+            .await
+            .unwrap();
         sleep(&started, 5_000).await;
-        assert!(started.storage.is_writable(), "{:?}", started.storage.failure());
+        assert!(
+            started.storage.is_writable(),
+            "{:?}",
+            started.storage.failure()
+        );
         assert_eq!(logs(&started).await, [""], "the namesake's segment stays");
     });
 }
@@ -300,7 +460,10 @@ fn a_full_disk_refuses_appends_serves_reads_and_recovers_by_retention() {
     let disk = machine.disk.clone();
     let acknowledged = machine.run(async move |started| {
         // Room for the journal and the checkpoints, and for some segments.
-        disk.set_options(SimDiskOptions { quota_bytes: Some(6 << 20), ..SimDiskOptions::default() });
+        disk.set_options(SimDiskOptions {
+            quota_bytes: Some(6 << 20),
+            ..SimDiskOptions::default()
+        });
         let mut number = 0;
         let refused = loop {
             match started.append(0, number, 10_000).await {
@@ -312,21 +475,38 @@ fn a_full_disk_refuses_appends_serves_reads_and_recovers_by_retention() {
         assert_eq!(refused, AppendError::OutOfSpace);
         assert!(number > 20);
         assert!(started.storage.is_writable(), "full is not broken");
-        assert_eq!(started.read_all(0, 0).await.unwrap().len() as u64, number, "reads go on");
+        assert_eq!(
+            started.read_all(0, 0).await.unwrap().len() as u64,
+            number,
+            "reads go on"
+        );
         // Checkpoints and log starts go on.
         let before = started.storage.metrics().checkpoints;
-        started.storage.delete_records(partition(0), Offset(number as i64 / 2)).await.unwrap();
+        started
+            .storage
+            .delete_records(partition(0), Offset(number as i64 / 2))
+            .await
+            .unwrap();
         sleep(&started, 3_000).await;
         assert!(started.storage.metrics().checkpoints > before);
-        let appended = started.append(0, number, 10_000).await.expect("the deleted segments made room");
-        assert_eq!(appended.base_offset.0, number as i64, "what was refused left no gap");
+        let appended = started
+            .append(0, number, 10_000)
+            .await
+            .expect("the deleted segments made room");
+        assert_eq!(
+            appended.base_offset.0, number as i64,
+            "what was refused left no gap"
+        );
         number + 1
     });
     machine.cut_power(CutMode::Random(0.5));
     machine.run(async move |started| {
         assert!(started.report.damage.is_empty(), "{}", started.report);
         let start = log_start(&started);
-        assert_eq!(started.read_all(0, start).await.unwrap().last().unwrap().1, acknowledged - 1);
+        assert_eq!(
+            started.read_all(0, start).await.unwrap().last().unwrap().1,
+            acknowledged - 1
+        );
     });
 }
 
@@ -335,7 +515,11 @@ fn a_full_disk_refuses_appends_serves_reads_and_recovers_by_retention() {
 fn retention_under_random_crashes_leaves_a_whole_suffix() {
     for seed in 0..16u64 {
         let delay = (seed % 4 * 7).to_string();
-        let topic = [("retention.bytes", "150000"), ("retention.ms", "700"), ("file.delete.delay.ms", delay.as_str())];
+        let topic = [
+            ("retention.bytes", "150000"),
+            ("retention.ms", "700"),
+            ("file.delete.delay.ms", delay.as_str()),
+        ];
         let mut machine = machine(1_000 + seed, &topic);
         machine.settings.retention_check_ms = 5 + seed % 40;
         machine.settings.direct_run_bytes_min = if seed % 2 == 0 { 20_000 } else { 1 << 20 };
@@ -345,16 +529,32 @@ fn retention_under_random_crashes_leaves_a_whole_suffix() {
         for life in 0..8u64 {
             let (end, step) = (acknowledged.clone(), seed * 31 + life * 17);
             let found = machine.run(async move |started| {
-                assert!(started.report.damage.is_empty(), "seed {seed} life {life}: {}", started.report);
+                assert!(
+                    started.report.damage.is_empty(),
+                    "seed {seed} life {life}: {}",
+                    started.report
+                );
                 let offsets = started.storage.offsets(partition(0)).unwrap();
                 let (start, log_end) = (offsets.log_start().0, offsets.log_end().0);
-                assert!(start >= log_start_before, "seed {seed} life {life}: {start} after {log_start_before}");
-                assert!(log_end >= end.get(), "seed {seed} life {life}: {log_end} of {}", end.get());
-                let expected: Vec<(i64, u64)> = (start..log_end).map(|offset| (offset, offset as u64)).collect();
+                assert!(
+                    start >= log_start_before,
+                    "seed {seed} life {life}: {start} after {log_start_before}"
+                );
+                assert!(
+                    log_end >= end.get(),
+                    "seed {seed} life {life}: {log_end} of {}",
+                    end.get()
+                );
+                let expected: Vec<(i64, u64)> = (start..log_end)
+                    .map(|offset| (offset, offset as u64))
+                    .collect();
                 // Retention may pass while this reads.
                 match started.read_all(0, start).await {
                     Ok(found) => assert_eq!(found, expected, "seed {seed} life {life}"),
-                    Err(error) => assert!(matches!(error, ReadError::OffsetOutOfRange { .. }), "{error:?}"),
+                    Err(error) => assert!(
+                        matches!(error, ReadError::OffsetOutOfRange { .. }),
+                        "{error:?}"
+                    ),
                 }
                 end.set(log_end);
                 let storage = started.storage.clone();
@@ -376,15 +576,23 @@ fn retention_under_random_crashes_leaves_a_whole_suffix() {
             });
             let (start, first_of_life) = found;
             log_start_before = start;
-            machine.simulation.run_for(Duration::from_micros(100_000 + step * 7_919 % 400_000));
+            machine
+                .simulation
+                .run_for(Duration::from_micros(100_000 + step * 7_919 % 400_000));
             match step % 4 {
                 0 => machine.kill(),
                 1 => machine.cut_power(CutMode::Earliest(0.5)),
                 2 => machine.cut_power(CutMode::Latest(0.5)),
                 _ => machine.cut_power(CutMode::Random(0.5)),
             }
-            assert!(acknowledged.get() > first_of_life, "seed {seed} life {life}: it got somewhere");
+            assert!(
+                acknowledged.get() > first_of_life,
+                "seed {seed} life {life}: it got somewhere"
+            );
         }
-        assert!(log_start_before > 0, "seed {seed}: retention took something");
+        assert!(
+            log_start_before > 0,
+            "seed {seed}: retention took something"
+        );
     }
 }

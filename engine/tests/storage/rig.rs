@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::log::{
-    AppendError, AppendOrigin, AppendRequest, Appended, Isolation, KnownPartition, KnownPartitions, ReadError, ReadRequest,
-    RecoveryReport, Storage, StorageError, StorageSettings, recover,
+    AppendError, AppendOrigin, AppendRequest, Appended, Isolation, KnownPartition, KnownPartitions,
+    ReadError, ReadRequest, RecoveryReport, Storage, StorageError, StorageSettings, recover,
 };
 use engine::platform::Disk;
 use engine::platform::sim::{CutMode, SimDisk, SimDiskOptions};
@@ -53,12 +53,18 @@ pub(crate) fn small_settings() -> StorageSettings {
 
 pub(crate) fn topic_config(pairs: &[(&str, &str)]) -> Arc<TopicConfig> {
     let broker = BrokerConfig::from_pairs(&[]).unwrap();
-    let overrides: BTreeMap<String, String> = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let overrides: BTreeMap<String, String> = pairs
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()))
+        .collect();
     Arc::new(TopicConfig::resolve(&broker, &overrides).unwrap())
 }
 
 pub(crate) fn partition(index: i32) -> PartitionId {
-    PartitionId { topic_id: TopicId([7; 16]), index }
+    PartitionId {
+        topic_id: TopicId([7; 16]),
+        index,
+    }
 }
 
 impl Machine {
@@ -69,36 +75,67 @@ impl Machine {
         let node = simulation.node("broker");
         let config = topic_config(topic);
         let known = (0..partitions).map(|index| {
-            (partition(index), KnownPartition { directory: format!("orders-{index}"), config: config.clone() })
+            (
+                partition(index),
+                KnownPartition {
+                    directory: format!("orders-{index}"),
+                    config: config.clone(),
+                },
+            )
         });
-        let known = KnownPartitions { partitions: known.collect(), removed: Default::default() };
-        Machine { simulation, disk, node, settings: small_settings(), known, starts: 0 }
+        let known = KnownPartitions {
+            partitions: known.collect(),
+            removed: Default::default(),
+        };
+        Machine {
+            simulation,
+            disk,
+            node,
+            settings: small_settings(),
+            known,
+            starts: 0,
+        }
     }
 
     /// Starts storage and runs `body` with it, to its end.
     pub(crate) fn run<T: 'static>(&mut self, body: impl AsyncFnOnce(Started) -> T + 'static) -> T {
         let start = self.start();
-        self.simulation.block_on(&self.node, async move { body(start.await.unwrap()).await })
+        self.simulation
+            .block_on(&self.node, async move { body(start.await.unwrap()).await })
     }
 
     /// Runs `body` with the bare disk.
-    pub(crate) fn run_raw<T: 'static>(&mut self, body: impl AsyncFnOnce(Runtime, Disk) -> T + 'static) -> T {
+    pub(crate) fn run_raw<T: 'static>(
+        &mut self,
+        body: impl AsyncFnOnce(Runtime, Disk) -> T + 'static,
+    ) -> T {
         let runtime = self.node.runtime();
         let disk = self.disk.disk(&runtime);
-        self.simulation.block_on(&self.node, async move { body(runtime, disk).await })
+        self.simulation
+            .block_on(&self.node, async move { body(runtime, disk).await })
     }
 
-    pub(crate) fn start(&mut self) -> impl Future<Output = Result<Started, StorageError>> + 'static {
+    pub(crate) fn start(
+        &mut self,
+    ) -> impl Future<Output = Result<Started, StorageError>> + 'static {
         let runtime = self.node.runtime();
         let disk = self.disk.disk(&runtime);
         self.starts += 1;
-        start(runtime, disk, self.settings.clone(), self.known.clone(), LeaderEpoch(self.starts))
+        start(
+            runtime,
+            disk,
+            self.settings.clone(),
+            self.known.clone(),
+            LeaderEpoch(self.starts),
+        )
     }
 
     /// Lets the machine run on, in the background.
     pub(crate) fn spawn(&mut self, body: impl AsyncFnOnce(Started) + 'static) {
         let start = self.start();
-        self.node.runtime().spawn(async move { body(start.await.unwrap()).await });
+        self.node
+            .runtime()
+            .spawn(async move { body(start.await.unwrap()).await });
     }
 
     pub(crate) fn kill(&mut self) {
@@ -129,9 +166,22 @@ async fn start(
         let config = known.partitions[&found.id()].config.clone();
         (found, epoch, config)
     });
-    let storage =
-        Storage::start(&runtime, &disk, ShardId(0), recovered.generation, settings, partitions.collect()).await?;
-    Ok(Started { runtime, disk, storage, report: recovered.report, epoch })
+    let storage = Storage::start(
+        &runtime,
+        &disk,
+        ShardId(0),
+        recovered.generation,
+        settings,
+        partitions.collect(),
+    )
+    .await?;
+    Ok(Started {
+        runtime,
+        disk,
+        storage,
+        report: recovered.report,
+        epoch,
+    })
 }
 
 /// A batch with one record of `size` bytes that carries `number`.
@@ -164,12 +214,23 @@ pub(crate) fn batch(number: u64, size: usize, producer: Option<(i64, i32)>) -> A
 }
 
 impl Started {
-    pub(crate) async fn append(&self, index: i32, number: u64, size: usize) -> Result<Appended, AppendError> {
-        self.storage.append(partition(index), batch(number, size, None)).await
+    pub(crate) async fn append(
+        &self,
+        index: i32,
+        number: u64,
+        size: usize,
+    ) -> Result<Appended, AppendError> {
+        self.storage
+            .append(partition(index), batch(number, size, None))
+            .await
     }
 
     /// Everything a consumer can read from `from` on, up to a damaged range: (offset, number of the record).
-    pub(crate) async fn read_all(&self, index: i32, from: i64) -> Result<Vec<(i64, u64)>, ReadError> {
+    pub(crate) async fn read_all(
+        &self,
+        index: i32,
+        from: i64,
+    ) -> Result<Vec<(i64, u64)>, ReadError> {
         let mut found = Vec::new();
         let mut next = from;
         loop {

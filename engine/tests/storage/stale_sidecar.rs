@@ -31,7 +31,11 @@ fn a_sidecar_of_another_tail_is_rebuilt() {
     machine.run(async |started| {
         let found = started.read_all(0, 0).await.unwrap();
         assert_eq!(found.len(), 30);
-        assert!(found.iter().all(|(offset, number)| *offset as u64 == *number));
+        assert!(
+            found
+                .iter()
+                .all(|(offset, number)| *offset as u64 == *number)
+        );
         assert_eq!(started.storage.metrics().quarantined_ranges, 0);
     });
 }

@@ -38,22 +38,36 @@ impl Answer {
         &'a self,
         decode: impl FnOnce(&mut Reader<'a>, i16) -> Result<T, DecodeError>,
     ) -> Result<T, ClusterError> {
-        decode(&mut Reader::new(&self.body), self.version)
-            .map_err(|source| ClusterError::Decode { api: self.api.name(), source })
+        decode(&mut Reader::new(&self.body), self.version).map_err(|source| ClusterError::Decode {
+            api: self.api.name(),
+            source,
+        })
     }
 }
 
 impl Connection {
     /// Connects to `address` (`host:port`, every address of the host is tried) and asks for the versions.
-    pub async fn open(runtime: &Runtime, address: &str, settings: &ClientSettings) -> Result<Connection, ClusterError> {
-        let failed = |source| ClusterError::Connect { address: address.to_owned(), source };
+    pub async fn open(
+        runtime: &Runtime,
+        address: &str,
+        settings: &ClientSettings,
+    ) -> Result<Connection, ClusterError> {
+        let failed = |source| ClusterError::Connect {
+            address: address.to_owned(),
+            source,
+        };
         let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
         for candidate in resolve(runtime, address).await.map_err(failed)? {
             let connecting = Client::connect(runtime, candidate, &settings.client_id);
             match runtime.timeout(settings.timeout, connecting).await {
                 Ok(Ok(client)) => {
                     let (runtime, settings) = (runtime.clone(), settings.clone());
-                    let mut connection = Connection { runtime, settings, client, served: BTreeMap::new() };
+                    let mut connection = Connection {
+                        runtime,
+                        settings,
+                        client,
+                        served: BTreeMap::new(),
+                    };
                     connection.agree_on_versions().await?;
                     return Ok(connection);
                 }
@@ -89,18 +103,25 @@ impl Connection {
     /// Sends `request` and waits for its answer.
     pub async fn call(&self, request: &Request<'_>, version: i16) -> Result<Answer, ClusterError> {
         let api = request.api_key();
-        let calling = self.client.call(api, version, |writer| request.encode(writer, version));
+        let calling = self
+            .client
+            .call(api, version, |writer| request.encode(writer, version));
         let answered = self.runtime.timeout(self.settings.timeout, calling).await;
-        let body = answered.map_err(|_| ClusterError::TimedOut(api.name()))?.map_err(failed(api))?;
+        let body = answered
+            .map_err(|_| ClusterError::TimedOut(api.name()))?
+            .map_err(failed(api))?;
         Ok(Answer { body, api, version })
     }
 
     /// Sends a request that brokers do not answer (Produce with acks 0).
     pub async fn tell(&self, request: &Request<'_>, version: i16) -> Result<(), ClusterError> {
         let api = request.api_key();
-        let telling = self.client.tell(api, version, |writer| request.encode(writer, version));
+        let telling = self
+            .client
+            .tell(api, version, |writer| request.encode(writer, version));
         let told = self.runtime.timeout(self.settings.timeout, telling).await;
-        told.map_err(|_| ClusterError::TimedOut(api.name()))?.map_err(failed(api))
+        told.map_err(|_| ClusterError::TimedOut(api.name()))?
+            .map_err(failed(api))
     }
 
     /// KIP-511: the newest version first; a broker that lacks it answers in version 0 and says what it has.
@@ -117,15 +138,25 @@ impl Connection {
                 answer.version = 0;
             }
             let response = answer.decode(ApiVersionsResponse::decode)?;
-            self.served =
-                response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+            self.served = response
+                .api_keys
+                .iter()
+                .map(|api| (api.api_key, (api.min_version, api.max_version)))
+                .collect();
             match response.error_code {
                 0 => return Ok(()),
                 UNSUPPORTED_VERSION if version > 0 => {
                     // Brokers before 2.4 list nothing: version 0 is the one that every broker has.
-                    version = self.version_up_to(ApiKey::ApiVersions, version - 1).unwrap_or(0);
+                    version = self
+                        .version_up_to(ApiKey::ApiVersions, version - 1)
+                        .unwrap_or(0);
                 }
-                code => return Err(ClusterError::Refused { api: "ApiVersions", code }),
+                code => {
+                    return Err(ClusterError::Refused {
+                        api: "ApiVersions",
+                        code,
+                    });
+                }
             }
         }
         Err(ClusterError::NoCommonVersion("ApiVersions"))
@@ -133,7 +164,10 @@ impl Connection {
 }
 
 fn failed(api: ApiKey) -> impl Fn(ClientError) -> ClusterError {
-    move |source| ClusterError::Client { api: api.name(), source }
+    move |source| ClusterError::Client {
+        api: api.name(),
+        source,
+    }
 }
 
 /// `host:port` to addresses; what is an address already asks nobody.
@@ -142,5 +176,7 @@ async fn resolve(runtime: &Runtime, address: &str) -> std::io::Result<Vec<Socket
         return Ok(vec![address]);
     }
     let address = address.to_owned();
-    runtime.run_blocking(move || address.to_socket_addrs().map(Iterator::collect)).await
+    runtime
+        .run_blocking(move || address.to_socket_addrs().map(Iterator::collect))
+        .await
 }

@@ -17,7 +17,9 @@ pub use connection::{Answer, Connection};
 pub use error::ClusterError;
 pub use partitioner::{murmur2, partition_of_key};
 
-use crate::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic};
+use crate::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
 use crate::messages::{ApiKey, Request};
 use crate::platform::Runtime;
 use crate::wire::Uuid;
@@ -81,7 +83,11 @@ impl Cluster {
         bootstrap: &str,
         settings: ClientSettings,
     ) -> Result<Cluster, ClusterError> {
-        let bootstrap = bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()).map(str::to_owned);
+        let bootstrap = bootstrap
+            .split(',')
+            .map(str::trim)
+            .filter(|address| !address.is_empty())
+            .map(str::to_owned);
         let mut cluster = Cluster {
             runtime: runtime.clone(),
             settings,
@@ -124,8 +130,15 @@ impl Cluster {
 
     /// A connection to broker `node`, which the last answer to [`Self::topics`] named.
     pub async fn broker(&mut self, node: i32) -> Result<&mut Connection, ClusterError> {
-        if !self.connections.get(&node).is_some_and(Connection::is_usable) {
-            let address = self.addresses.get(&node).ok_or(ClusterError::UnknownBroker(node))?;
+        if !self
+            .connections
+            .get(&node)
+            .is_some_and(Connection::is_usable)
+        {
+            let address = self
+                .addresses
+                .get(&node)
+                .ok_or(ClusterError::UnknownBroker(node))?;
             let connection = Connection::open(&self.runtime, address, &self.settings).await?;
             self.connections.insert(node, connection);
         }
@@ -145,11 +158,19 @@ impl Cluster {
 
     /// The topics of these names (all topics: `None`), in the order of names. A topic that does not exist comes with
     /// an error code; `create` lets the broker create it, if its configuration allows that.
-    pub async fn topics(&mut self, names: Option<&[&str]>, create: bool) -> Result<Vec<Topic>, ClusterError> {
+    pub async fn topics(
+        &mut self,
+        names: Option<&[&str]>,
+        create: bool,
+    ) -> Result<Vec<Topic>, ClusterError> {
         self.ask(names, create).await
     }
 
-    async fn ask(&mut self, names: Option<&[&str]>, create: bool) -> Result<Vec<Topic>, ClusterError> {
+    async fn ask(
+        &mut self,
+        names: Option<&[&str]>,
+        create: bool,
+    ) -> Result<Vec<Topic>, ClusterError> {
         let connection = self.any().await?;
         let version = connection.version(ApiKey::Metadata)?;
         let request = Request::Metadata(MetadataRequest {
@@ -160,13 +181,20 @@ impl Cluster {
         let answer = connection.call(&request, version).await?;
         let response = answer.decode(MetadataResponse::decode)?;
         if response.error_code != 0 {
-            return Err(ClusterError::Refused { api: "Metadata", code: response.error_code });
+            return Err(ClusterError::Refused {
+                api: "Metadata",
+                code: response.error_code,
+            });
         }
         self.controller = response.controller_id;
-        self.addresses =
-            response.brokers.iter().map(|broker| (broker.node_id, join(broker.host, broker.port))).collect();
+        self.addresses = response
+            .brokers
+            .iter()
+            .map(|broker| (broker.node_id, join(broker.host, broker.port)))
+            .collect();
         // A connection to a broker that moved is of no use.
-        self.connections.retain(|node, _| self.addresses.contains_key(node));
+        self.connections
+            .retain(|node, _| self.addresses.contains_key(node));
         let mut topics: Vec<Topic> = response.topics.iter().map(Topic::from_answer).collect();
         topics.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(topics)
@@ -199,9 +227,16 @@ impl Topic {
 }
 
 fn by_name(name: &str) -> MetadataRequestTopic<'_> {
-    MetadataRequestTopic { name: Some(name), ..Default::default() }
+    MetadataRequestTopic {
+        name: Some(name),
+        ..Default::default()
+    }
 }
 
 fn join(host: &str, port: i32) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }

@@ -8,13 +8,17 @@ pub fn murmur2(data: &[u8]) -> u32 {
     let mut hash = SEED ^ u32::try_from(data.len()).expect("keys are below 2^31 bytes");
     let mut words = data.chunks_exact(4);
     for word in words.by_ref() {
-        let mut value = u32::from_le_bytes(word.try_into().expect("four bytes")).wrapping_mul(MULTIPLIER);
+        let mut value =
+            u32::from_le_bytes(word.try_into().expect("four bytes")).wrapping_mul(MULTIPLIER);
         value ^= value >> 24;
         hash = hash.wrapping_mul(MULTIPLIER) ^ value.wrapping_mul(MULTIPLIER);
     }
     let tail = words.remainder();
     if !tail.is_empty() {
-        let value = tail.iter().rev().fold(0, |value, byte| (value << 8) | u32::from(*byte));
+        let value = tail
+            .iter()
+            .rev()
+            .fold(0, |value, byte| (value << 8) | u32::from(*byte));
         hash = (hash ^ value).wrapping_mul(MULTIPLIER);
     }
     hash ^= hash >> 13;
@@ -28,7 +32,10 @@ pub fn murmur2(data: &[u8]) -> u32 {
 /// If `partitions` is not positive.
 #[must_use]
 pub fn partition_of_key(key: &[u8], partitions: i32) -> i32 {
-    let partitions = u32::try_from(partitions).ok().filter(|count| *count > 0).expect("a topic has partitions");
+    let partitions = u32::try_from(partitions)
+        .ok()
+        .filter(|count| *count > 0)
+        .expect("a topic has partitions");
     let positive = murmur2(key) & 0x7fff_ffff;
     i32::try_from(positive % partitions).expect("below the number of partitions")
 }
@@ -45,7 +52,10 @@ mod tests {
             ("foobar", -790_332_482),
             ("a-little-bit-long-string", -985_981_536),
             ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            (
+                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
             ("abc", 479_470_107),
         ] {
             assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");

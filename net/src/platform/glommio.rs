@@ -76,14 +76,14 @@ where
                 .map_err(to_io_error)?;
             Ok(executor.run(async move {
                 let runtime = GlommioRuntime::new();
-            // An executor without timers that misses a wake-up would sleep for ever. Twice, on an overloaded machine, a
-            // client without timers stood still; whatever the cause, it must not last.
-            glommio::spawn_local(async {
-                loop {
-                    glommio::timer::sleep(HEARTBEAT).await;
-                }
-            })
-            .detach();
+                // An executor without timers that misses a wake-up would sleep for ever. Twice, on an overloaded machine, a
+                // client without timers stood still; whatever the cause, it must not last.
+                glommio::spawn_local(async {
+                    loop {
+                        glommio::timer::sleep(HEARTBEAT).await;
+                    }
+                })
+                .detach();
                 let result = body(Runtime {
                     backend: RuntimeBackend::Glommio(runtime.clone()),
                 })
@@ -139,7 +139,8 @@ impl GlommioRuntime {
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         // Not `spawn_local`: that runs the task's first step inside the caller, whose borrows it would meet.
         let queue = glommio::executor().current_task_queue();
-        let task = glommio::spawn_local_into(task, queue).expect("a task's own queue exists while it runs");
+        let task = glommio::spawn_local_into(task, queue)
+            .expect("a task's own queue exists while it runs");
         task.detach();
     }
 

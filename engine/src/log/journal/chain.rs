@@ -12,7 +12,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::files::JournalFile;
-use super::format::{GroupHeader, Generation};
+use super::format::{Generation, GroupHeader};
 use super::group::ChainEnd;
 use super::replay::{GroupDamage, Identity, ReplayGroup, read_whole, salvage};
 use crate::platform::BLOCK_BYTES;
@@ -68,17 +68,30 @@ enum Next {
 
 impl<'a> ChainReader<'a> {
     /// Starts behind `cut`; `files` are all files of the shard's journal.
-    pub async fn open(generation: Generation, shard: u16, files: &'a [JournalFile], cut: ChainEnd) -> io::Result<ChainReader<'a>> {
+    pub async fn open(
+        generation: Generation,
+        shard: u16,
+        files: &'a [JournalFile],
+        cut: ChainEnd,
+    ) -> io::Result<ChainReader<'a>> {
         let identity = Identity { generation, shard };
         let mut heads = BTreeMap::new();
         for file in files {
             // A block that cannot be read is no head; the walk decides what its absence means.
-            let Ok(block) = read_file(file, 0, BLOCK_BYTES).await else { continue };
+            let Ok(block) = read_file(file, 0, BLOCK_BYTES).await else {
+                continue;
+            };
             if let Some(header) = identity.header_at(&block, file.number, 0) {
                 heads.insert(header.group_number, header);
             }
         }
-        let summary = ChainSummary { end: cut, torn: false, rotten_groups: 0, entries_lost: false, bytes: 0 };
+        let summary = ChainSummary {
+            end: cut,
+            torn: false,
+            rotten_groups: 0,
+            entries_lost: false,
+            bytes: 0,
+        };
         Ok(ChainReader {
             identity,
             files,
@@ -99,12 +112,18 @@ impl<'a> ChainReader<'a> {
 
     /// What was found so far; complete once [`ChainReader::next`] gave `None`.
     pub fn summary(&self) -> ChainSummary {
-        ChainSummary { end: self.end, ..self.summary }
+        ChainSummary {
+            end: self.end,
+            ..self.summary
+        }
     }
 
     /// The next group, or `None` at the end of the chain.
     pub async fn next(&mut self) -> io::Result<Option<ReplayGroup>> {
-        if self.stop_behind.is_some_and(|last| self.end.group_number >= last) {
+        if self
+            .stop_behind
+            .is_some_and(|last| self.end.group_number >= last)
+        {
             return Ok(None);
         }
         let group = match self.read_next().await {
@@ -121,14 +140,28 @@ impl<'a> ChainReader<'a> {
     /// The group that continues the chain, in the same file or at the start of another one.
     async fn read_next(&mut self) -> Next {
         let wanted = self.end.group_number + 1;
-        let here = self.read_block(self.end.file_number, self.end.position).await;
+        let here = self
+            .read_block(self.end.file_number, self.end.position)
+            .await;
         let header = here
-            .and_then(|block| self.identity.header_at(&block, self.end.file_number, self.end.position))
+            .and_then(|block| {
+                self.identity
+                    .header_at(&block, self.end.file_number, self.end.position)
+            })
             // An older group may stand here, from before the file was used again.
             .filter(|header| self.continues(header))
-            .or_else(|| self.heads.get(&wanted).copied().filter(|header| self.continues(header)));
-        let Some(header) = header else { return Next::Bad };
-        let Some(bytes) = self.read_group(&header).await else { return Next::Bad };
+            .or_else(|| {
+                self.heads
+                    .get(&wanted)
+                    .copied()
+                    .filter(|header| self.continues(header))
+            });
+        let Some(header) = header else {
+            return Next::Bad;
+        };
+        let Some(bytes) = self.read_group(&header).await else {
+            return Next::Bad;
+        };
         match read_whole(&header, &bytes) {
             Some(group) => {
                 self.summary.bytes += u64::from(header.group_bytes);
@@ -140,23 +173,35 @@ impl<'a> ChainReader<'a> {
     }
 
     fn continues(&self, header: &GroupHeader) -> bool {
-        header.group_number == self.end.group_number + 1 && header.previous_checksum == self.end.checksum
+        header.group_number == self.end.group_number + 1
+            && header.previous_checksum == self.end.checksum
     }
 
     /// Decides whether the bad place is the end (`None`) or rot inside the log.
     async fn judge(&mut self) -> Option<ReplayGroup> {
         let wanted = self.end.group_number + 1;
         let mut found: Vec<GroupHeader> = self.heads.values().copied().collect();
-        let mut unreadable = self.search(self.end.file_number, self.end.position, &mut found).await;
+        let mut unreadable = self
+            .search(self.end.file_number, self.end.position, &mut found)
+            .await;
         // Files that were begun behind the bad place hold groups that may know it flushed.
-        let begun: Vec<u32> = self.heads.range(wanted..).map(|(_, header)| header.file_number).collect();
+        let begun: Vec<u32> = self
+            .heads
+            .range(wanted..)
+            .map(|(_, header)| header.file_number)
+            .collect();
         for file_number in begun {
             unreadable |= self.search(file_number, 0, &mut found).await;
         }
         found.retain(|header| header.group_number >= wanted);
         found.sort_by_key(|header| header.group_number);
         found.dedup_by_key(|header| header.group_number);
-        let known = found.iter().map(|header| header.known_flushed).max().unwrap_or(0).max(self.known_flushed);
+        let known = found
+            .iter()
+            .map(|header| header.known_flushed)
+            .max()
+            .unwrap_or(0)
+            .max(self.known_flushed);
         if wanted > known && !unreadable {
             self.summary.torn |= !found.is_empty();
             return None;
@@ -197,13 +242,22 @@ impl<'a> ChainReader<'a> {
     }
 
     /// Looks for headers in a file from `position` on; says whether some of it could not be read.
-    async fn search(&self, file_number: u32, mut position: u64, found: &mut Vec<GroupHeader>) -> bool {
-        let Some(file) = self.file(file_number) else { return false };
+    async fn search(
+        &self,
+        file_number: u32,
+        mut position: u64,
+        found: &mut Vec<GroupHeader>,
+    ) -> bool {
+        let Some(file) = self.file(file_number) else {
+            return false;
+        };
         let mut unreadable = false;
         while position < file.bytes {
             let length = WINDOW_BYTES.min((file.bytes - position) as usize);
             match read_file(file, position, length).await {
-                Ok(bytes) if bytes.len() == length => self.identity.search(&bytes, file.number, position, found),
+                Ok(bytes) if bytes.len() == length => {
+                    self.identity.search(&bytes, file.number, position, found)
+                }
                 _ => unreadable |= self.search_blocks(file, position, length, found).await,
             }
             position += length as u64;
@@ -212,7 +266,13 @@ impl<'a> ChainReader<'a> {
     }
 
     /// The same block by block, where a long read failed.
-    async fn search_blocks(&self, file: &JournalFile, position: u64, length: usize, found: &mut Vec<GroupHeader>) -> bool {
+    async fn search_blocks(
+        &self,
+        file: &JournalFile,
+        position: u64,
+        length: usize,
+        found: &mut Vec<GroupHeader>,
+    ) -> bool {
         let mut unreadable = false;
         for start in (position..position + length as u64).step_by(BLOCK_BYTES) {
             match read_file(file, start, BLOCK_BYTES).await {
@@ -232,7 +292,12 @@ impl<'a> ChainReader<'a> {
         if header.position + u64::from(header.group_bytes) > file.bytes {
             return None;
         }
-        self.read(header.file_number, header.position, header.group_bytes as usize).await
+        self.read(
+            header.file_number,
+            header.position,
+            header.group_bytes as usize,
+        )
+        .await
     }
 
     async fn read_block(&mut self, file_number: u32, position: u64) -> Option<Bytes> {
@@ -250,12 +315,21 @@ impl<'a> ChainReader<'a> {
             if position + length as u64 > file.bytes {
                 return None;
             }
-            let wanted = length.max(WINDOW_BYTES).min((file.bytes - position) as usize);
+            let wanted = length
+                .max(WINDOW_BYTES)
+                .min((file.bytes - position) as usize);
             let bytes = match read_file(file, position, wanted).await {
                 Ok(bytes) if bytes.len() == wanted => bytes,
-                _ => read_file(file, position, length).await.ok().filter(|bytes| bytes.len() == length)?,
+                _ => read_file(file, position, length)
+                    .await
+                    .ok()
+                    .filter(|bytes| bytes.len() == length)?,
             };
-            self.window = Window { file_number, position, bytes };
+            self.window = Window {
+                file_number,
+                position,
+                bytes,
+            };
         }
         let start = (position - self.window.position) as usize;
         Some(self.window.bytes.slice(start..start + length))

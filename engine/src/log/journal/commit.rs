@@ -123,7 +123,12 @@ impl Journal {
             settings,
             queue: RefCell::default(),
             files: RefCell::new(files),
-            end: Cell::new(ChainEnd { group_number: 0, checksum: 0, file_number: 0, position: 0 }),
+            end: Cell::new(ChainEnd {
+                group_number: 0,
+                checksum: 0,
+                file_number: 0,
+                position: 0,
+            }),
             confirmed: Cell::new(0),
             poison: RefCell::new(None),
             stopping: Cell::new(false),
@@ -160,7 +165,11 @@ impl Journal {
     pub fn poison_with(&self, cause: &str) {
         let mut poison = self.poison.borrow_mut();
         if poison.is_none() {
-            tracing::error!(shard = self.shard.0, cause, "the journal failed: this shard takes no more appends");
+            tracing::error!(
+                shard = self.shard.0,
+                cause,
+                "the journal failed: this shard takes no more appends"
+            );
             *poison = Some(Rc::from(cause));
         }
         drop(poison);
@@ -223,13 +232,15 @@ impl Journal {
                 work.await;
                 continue;
             }
-            let entries = owner.take_group(&mut self.queue.borrow_mut(), self.settings.group_bytes_max);
+            let entries =
+                owner.take_group(&mut self.queue.borrow_mut(), self.settings.group_bytes_max);
             let confirm = entries.is_empty();
             if confirm {
                 if self.stopping.get() {
                     break;
                 }
-                let unconfirmed = self.confirmed.get() < self.end.get().group_number && self.settings.flush;
+                let unconfirmed =
+                    self.confirmed.get() < self.end.get().group_number && self.settings.flush;
                 if !unconfirmed {
                     work.await;
                     continue;
@@ -250,7 +261,11 @@ impl Journal {
             Ok(end) => {
                 let flushed_before = end.group_number - 1;
                 // An empty group's own flush needs no further word; it said all there is.
-                self.confirmed.set(if confirm { end.group_number } else { flushed_before });
+                self.confirmed.set(if confirm {
+                    end.group_number
+                } else {
+                    flushed_before
+                });
                 self.end.set(end);
                 owner.group_durable(end, entries);
             }
@@ -262,21 +277,39 @@ impl Journal {
         }
     }
 
-    async fn write_group(&self, owner: &impl JournalOwner, entries: &mut [Pending]) -> io::Result<ChainEnd> {
-        let bytes = group_bytes(entries.iter().map(|pending| pending.entry.journal_bytes()).sum());
+    async fn write_group(
+        &self,
+        owner: &impl JournalOwner,
+        entries: &mut [Pending],
+    ) -> io::Result<ChainEnd> {
+        let bytes = group_bytes(
+            entries
+                .iter()
+                .map(|pending| pending.entry.journal_bytes())
+                .sum(),
+        );
         let (file, position) = self.place(owner, bytes as u64).await?;
         let previous = self.end.get();
         let place = GroupPlace {
             generation: self.generation,
             shard: self.shard.0,
             previous,
-            known_flushed: if self.settings.flush { previous.group_number } else { 0 },
+            known_flushed: if self.settings.flush {
+                previous.group_number
+            } else {
+                0
+            },
             file_number: file.number,
             position,
         };
         let mut buffer = self.disk.allocate_buffer(bytes);
         let count = entries.len();
-        let end = assemble(&place, entries.iter_mut().map(|pending| &mut pending.entry), count, &mut buffer);
+        let end = assemble(
+            &place,
+            entries.iter_mut().map(|pending| &mut pending.entry),
+            count,
+            &mut buffer,
+        );
         file.file.write_at(buffer, position).await?;
         if self.settings.flush && !crate::planted::is(crate::planted::Bug::AckBeforeFlush) {
             file.file.fdatasync().await?;
@@ -314,11 +347,14 @@ impl Journal {
 
     /// Makes one more file, up to the bound.
     pub async fn grow(&self) -> io::Result<()> {
-        let Some(number) = self.files.borrow().next_number() else { return Ok(()) };
+        let Some(number) = self.files.borrow().next_number() else {
+            return Ok(());
+        };
         if self.growing.replace(true) {
             return Ok(());
         }
-        let made = create_journal_file(&self.disk, self.shard, number, self.settings.file_bytes).await;
+        let made =
+            create_journal_file(&self.disk, self.shard, number, self.settings.file_bytes).await;
         self.growing.set(false);
         self.files.borrow_mut().add(made?);
         self.files_changed.notify_all();
@@ -346,7 +382,9 @@ impl Journal {
 }
 
 /// Drives all futures together; the first error wins, after all have ended.
-pub async fn join_all<T: std::future::Future<Output = io::Result<()>>>(futures: Vec<T>) -> io::Result<()> {
+pub async fn join_all<T: std::future::Future<Output = io::Result<()>>>(
+    futures: Vec<T>,
+) -> io::Result<()> {
     let mut futures: Vec<std::pin::Pin<Box<T>>> = futures.into_iter().map(Box::pin).collect();
     let mut result = Ok(());
     std::future::poll_fn(|context| {
@@ -359,7 +397,11 @@ pub async fn join_all<T: std::future::Future<Output = io::Result<()>>>(futures: 
             }
             std::task::Poll::Pending => true,
         });
-        if futures.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if futures.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     result

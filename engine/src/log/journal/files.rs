@@ -37,7 +37,12 @@ pub fn parse_journal_name(name: &str) -> Option<(ShardId, u32)> {
 }
 
 /// Makes a journal file: written through and flushed under a temporary name, then renamed.
-pub async fn create_journal_file(disk: &Disk, shard: ShardId, number: u32, bytes: u64) -> io::Result<JournalFile> {
+pub async fn create_journal_file(
+    disk: &Disk,
+    shard: ShardId,
+    number: u32,
+    bytes: u64,
+) -> io::Result<JournalFile> {
     let path = journal_path(shard, number);
     let temporary = format!("{path}.new");
     let file = disk.open(&temporary, OpenMode::Create).await?;
@@ -52,7 +57,11 @@ pub async fn create_journal_file(disk: &Disk, shard: ShardId, number: u32, bytes
     }
     disk.rename(&temporary, &path).await?;
     disk.sync_directory(TIDELOG_DIRECTORY).await?;
-    Ok(JournalFile { number, bytes, file })
+    Ok(JournalFile {
+        number,
+        bytes,
+        file,
+    })
 }
 
 async fn fill(disk: &Disk, file: &File, bytes: u64) -> io::Result<()> {
@@ -60,7 +69,8 @@ async fn fill(disk: &Disk, file: &File, bytes: u64) -> io::Result<()> {
     let mut position = 0;
     while position < bytes {
         let length = FILL_BYTES.min((bytes - position) as usize);
-        file.write_at(disk.allocate_buffer(length), position).await?;
+        file.write_at(disk.allocate_buffer(length), position)
+            .await?;
         position += length as u64;
     }
     file.fdatasync().await
@@ -72,7 +82,9 @@ enum SlotState {
     /// Groups are being added.
     Current,
     /// Full; its last group is this one.
-    Live { last_group: u64 },
+    Live {
+        last_group: u64,
+    },
 }
 
 struct Slot {
@@ -93,8 +105,20 @@ pub struct JournalFiles {
 impl JournalFiles {
     /// All of `files` are free.
     pub fn new(files: Vec<JournalFile>, files_max: usize) -> JournalFiles {
-        let slots = files.into_iter().map(|file| Slot { file, state: SlotState::Free }).collect();
-        JournalFiles { slots, current: None, position: 0, files_max, recycled: 0 }
+        let slots = files
+            .into_iter()
+            .map(|file| Slot {
+                file,
+                state: SlotState::Free,
+            })
+            .collect();
+        JournalFiles {
+            slots,
+            current: None,
+            position: 0,
+            files_max,
+            recycled: 0,
+        }
     }
 
     /// The place for a group of `bytes`, behind `end`; `None` if no file is free. The place is taken.
@@ -108,9 +132,14 @@ impl JournalFiles {
                 return Some((slot.file.clone(), position));
             }
         }
-        let next = self.slots.iter().position(|slot| slot.state == SlotState::Free && slot.file.bytes >= bytes)?;
+        let next = self
+            .slots
+            .iter()
+            .position(|slot| slot.state == SlotState::Free && slot.file.bytes >= bytes)?;
         if let Some(current) = self.current {
-            self.slots[current].state = SlotState::Live { last_group: end.group_number };
+            self.slots[current].state = SlotState::Live {
+                last_group: end.group_number,
+            };
         }
         self.slots[next].state = SlotState::Current;
         self.current = Some(next);
@@ -130,18 +159,29 @@ impl JournalFiles {
 
     /// Adds a new free file.
     pub fn add(&mut self, file: JournalFile) {
-        self.slots.push(Slot { file, state: SlotState::Free });
+        self.slots.push(Slot {
+            file,
+            state: SlotState::Free,
+        });
     }
 
     /// The number that a new file should get, or `None` at the bound.
     pub fn next_number(&self) -> Option<u32> {
-        let highest = self.slots.iter().map(|slot| slot.file.number + 1).max().unwrap_or(0);
+        let highest = self
+            .slots
+            .iter()
+            .map(|slot| slot.file.number + 1)
+            .max()
+            .unwrap_or(0);
         (self.slots.len() < self.files_max).then_some(highest)
     }
 
     /// Files that can be taken at once.
     pub fn free_files(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.state == SlotState::Free).count()
+        self.slots
+            .iter()
+            .filter(|slot| slot.state == SlotState::Free)
+            .count()
     }
 
     /// Files that hold groups of a checkpoint to come.
@@ -161,7 +201,11 @@ impl JournalFiles {
 }
 
 /// Opens all journal files of the shard for use again; those of another length, and half-made ones, are removed.
-pub async fn open_journal_files(disk: &Disk, shard: ShardId, bytes: u64) -> io::Result<Vec<JournalFile>> {
+pub async fn open_journal_files(
+    disk: &Disk,
+    shard: ShardId,
+    bytes: u64,
+) -> io::Result<Vec<JournalFile>> {
     let mut files = Vec::new();
     for entry in disk.list(TIDELOG_DIRECTORY).await? {
         let path = format!("{TIDELOG_DIRECTORY}/{}", entry.name);
@@ -170,12 +214,20 @@ pub async fn open_journal_files(disk: &Disk, shard: ShardId, bytes: u64) -> io::
             disk.remove_file(&path).await?;
             continue;
         }
-        let Some((_, number)) = parse_journal_name(&entry.name).filter(|(owner, _)| *owner == shard) else { continue };
+        let Some((_, number)) =
+            parse_journal_name(&entry.name).filter(|(owner, _)| *owner == shard)
+        else {
+            continue;
+        };
         if entry.length != bytes {
             disk.remove_file(&path).await?;
             continue;
         }
-        files.push(JournalFile { number, bytes, file: disk.open(&path, OpenMode::Write).await? });
+        files.push(JournalFile {
+            number,
+            bytes,
+            file: disk.open(&path, OpenMode::Write).await?,
+        });
     }
     files.sort_by_key(|file| file.number);
     Ok(files)

@@ -144,9 +144,13 @@ impl GroupHeader {
         if &bytes[..6] != magic || bytes[6..8] != FORMAT_VERSION.to_le_bytes() {
             return None;
         }
-        let fields: GroupFields = read_archive::<GroupFields, ArchivedGroupFields, 88>(&bytes[8..])?;
+        let fields: GroupFields =
+            read_archive::<GroupFields, ArchivedGroupFields, 88>(&bytes[8..])?;
         let header = GroupHeader {
-            generation: Generation { number: fields.generation_number, secret: fields.generation_secret },
+            generation: Generation {
+                number: fields.generation_number,
+                secret: fields.generation_secret,
+            },
             group_number: fields.group_number,
             known_flushed: fields.known_flushed,
             position: fields.position,
@@ -183,7 +187,9 @@ impl GroupHeader {
         let end_table = u64::from(self.end_table_position);
         group_bytes > 0
             && group_bytes.is_multiple_of(crate::platform::BLOCK_BYTES as u64)
-            && self.position.is_multiple_of(crate::platform::BLOCK_BYTES as u64)
+            && self
+                .position
+                .is_multiple_of(crate::platform::BLOCK_BYTES as u64)
             && end_table >= GROUP_HEADER_BYTES as u64 + table_bytes
             && end_table + table_bytes + GROUP_HEADER_BYTES as u64 <= group_bytes
     }
@@ -279,7 +285,8 @@ impl EntryHeader {
 
     /// Reads a header from one table slot together with the checksum it claims; `None` if it is malformed.
     pub fn decode(bytes: &[u8]) -> Option<(EntryHeader, u32)> {
-        let fields: EntryFields = read_archive::<EntryFields, ArchivedEntryFields, ENTRY_HEADER_BYTES>(bytes)?;
+        let fields: EntryFields =
+            read_archive::<EntryFields, ArchivedEntryFields, ENTRY_HEADER_BYTES>(bytes)?;
         let kind = match fields.kind {
             1 => EntryKind::Batch,
             2 => EntryKind::Extent,
@@ -290,7 +297,10 @@ impl EntryHeader {
         };
         let header = EntryHeader {
             kind,
-            partition: PartitionId { topic_id: TopicId(fields.topic_id), index: fields.partition_index },
+            partition: PartitionId {
+                topic_id: TopicId(fields.topic_id),
+                index: fields.partition_index,
+            },
             leader_epoch: LeaderEpoch(fields.leader_epoch),
             base_offset: Offset(fields.base_offset),
             last_offset: Offset(fields.last_offset),
@@ -314,7 +324,11 @@ impl EntryHeader {
 
     /// The checksum over the header and the covered bytes of the payload.
     pub fn checksum(&self, seed: u32, prefix: &[u8]) -> u32 {
-        assert_eq!(prefix.len(), self.covered_bytes(), "an entry's checksum covers exactly its prefix");
+        assert_eq!(
+            prefix.len(),
+            self.covered_bytes(),
+            "an entry's checksum covers exactly its prefix"
+        );
         let mut image = [0u8; ENTRY_HEADER_BYTES];
         write_archive(&self.fields(0), &mut image);
         crc32c::crc32c_append(crc32c::crc32c_append(seed, &image), prefix)
@@ -323,7 +337,11 @@ impl EntryHeader {
     fn is_plausible(&self) -> bool {
         match self.kind {
             EntryKind::Batch | EntryKind::Extent => {
-                let expected = if self.kind == EntryKind::Batch { self.length } else { EXTENT_PAYLOAD_BYTES as u32 };
+                let expected = if self.kind == EntryKind::Batch {
+                    self.length
+                } else {
+                    EXTENT_PAYLOAD_BYTES as u32
+                };
                 self.length as usize >= EXTENT_PAYLOAD_BYTES
                     && self.payload_bytes == expected
                     && self.base_offset.0 >= 0
@@ -366,8 +384,12 @@ where
     T: for<'b> Serialize<rkyv::api::low::LowSerializer<Buffer<'b>, SubAllocator<'b>, Panic>>,
 {
     let length = out.len();
-    let written = rkyv::api::low::to_bytes_in_with_alloc::<_, _, Panic>(value, Buffer::from(out), SubAllocator::new(&mut []))
-        .expect("a fixed-size archive fits the buffer of its size");
+    let written = rkyv::api::low::to_bytes_in_with_alloc::<_, _, Panic>(
+        value,
+        Buffer::from(out),
+        SubAllocator::new(&mut []),
+    )
+    .expect("a fixed-size archive fits the buffer of its size");
     debug_assert_eq!(written.len(), length);
 }
 

@@ -5,8 +5,8 @@
 use bytes::Bytes;
 
 use super::format::{
-    BATCH_PREFIX_BYTES, ENTRY_HEADER_BYTES, EXTENT_PAYLOAD_BYTES, EntryHeader, GROUP_HEADER_BYTES, Generation, GroupHeader,
-    HeaderCopy, table_checksum,
+    BATCH_PREFIX_BYTES, ENTRY_HEADER_BYTES, EXTENT_PAYLOAD_BYTES, EntryHeader, GROUP_HEADER_BYTES,
+    Generation, GroupHeader, HeaderCopy, table_checksum,
 };
 use crate::platform::BLOCK_BYTES;
 
@@ -79,19 +79,26 @@ pub fn group_bytes(entries_bytes: usize) -> usize {
 }
 
 /// Fills the zeroed `out` (of [`group_bytes`] length) with the group and returns the new end of the chain.
-pub fn assemble<'a>(place: &GroupPlace, entries: impl Iterator<Item = &'a mut Entry>, entry_count: usize, out: &mut [u8]) -> ChainEnd {
+pub fn assemble<'a>(
+    place: &GroupPlace,
+    entries: impl Iterator<Item = &'a mut Entry>,
+    entry_count: usize,
+    out: &mut [u8],
+) -> ChainEnd {
     let seed = place.generation.seed();
     let front = GROUP_HEADER_BYTES;
     let table_bytes = entry_count * ENTRY_HEADER_BYTES;
     let mut cursor = front + table_bytes;
     let mut slot = front;
     for entry in entries {
-        entry.header.payload_position = u32::try_from(cursor).expect("a group is smaller than its file, which is below 4 GiB");
+        entry.header.payload_position =
+            u32::try_from(cursor).expect("a group is smaller than its file, which is below 4 GiB");
         let covered: &[u8] = match &entry.payload {
             Payload::None => &[],
             Payload::Batch { prefix, body } => {
                 out[cursor..cursor + prefix.len()].copy_from_slice(prefix);
-                out[cursor + prefix.len()..cursor + prefix.len() + body.len()].copy_from_slice(body);
+                out[cursor + prefix.len()..cursor + prefix.len() + body.len()]
+                    .copy_from_slice(body);
                 cursor += prefix.len() + body.len();
                 prefix
             }
@@ -101,10 +108,16 @@ pub fn assemble<'a>(place: &GroupPlace, entries: impl Iterator<Item = &'a mut En
                 header
             }
         };
-        entry.header.encode(seed, covered, &mut out[slot..slot + ENTRY_HEADER_BYTES]);
+        entry
+            .header
+            .encode(seed, covered, &mut out[slot..slot + ENTRY_HEADER_BYTES]);
         slot += ENTRY_HEADER_BYTES;
     }
-    assert_eq!(slot, front + table_bytes, "as many entries as were announced");
+    assert_eq!(
+        slot,
+        front + table_bytes,
+        "as many entries as were announced"
+    );
     let end_table = cursor.next_multiple_of(8);
     out.copy_within(front..front + table_bytes, end_table);
     let header = GroupHeader {
@@ -121,7 +134,10 @@ pub fn assemble<'a>(place: &GroupPlace, entries: impl Iterator<Item = &'a mut En
         file_number: place.file_number,
     };
     let trailer = out.len() - GROUP_HEADER_BYTES;
-    assert!(end_table + table_bytes <= trailer, "the group's length was computed for these entries");
+    assert!(
+        end_table + table_bytes <= trailer,
+        "the group's length was computed for these entries"
+    );
     let checksum = header.encode(HeaderCopy::Front, &mut out[..GROUP_HEADER_BYTES]);
     header.encode(HeaderCopy::Trailer, &mut out[trailer..]);
     ChainEnd {

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 
 use super::format::{
-    ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES, Generation, GroupHeader, HeaderCopy, table_checksum,
+    ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES, Generation, GroupHeader,
+    HeaderCopy, table_checksum,
 };
 use super::group::ChainEnd;
 use crate::platform::BLOCK_BYTES;
@@ -65,16 +66,28 @@ impl Identity {
     }
 
     /// The trailer in the last bytes of the block that ends at `block_end`, or `None`.
-    pub fn trailer_at(&self, block: &[u8], file_number: u32, block_end: u64) -> Option<GroupHeader> {
+    pub fn trailer_at(
+        &self,
+        block: &[u8],
+        file_number: u32,
+        block_end: u64,
+    ) -> Option<GroupHeader> {
         let start = block.len().checked_sub(GROUP_HEADER_BYTES)?;
         let header = GroupHeader::decode(HeaderCopy::Trailer, &block[start..])?;
-        let here = header.file_number == file_number && header.position + u64::from(header.group_bytes) == block_end;
+        let here = header.file_number == file_number
+            && header.position + u64::from(header.group_bytes) == block_end;
         (self.owns(&header) && here).then_some(header)
     }
 
     /// Every group of this journal that shows a good header or trailer in `bytes`, which start at `position` of the
     /// file: by group number, at most once each.
-    pub fn search(&self, bytes: &[u8], file_number: u32, position: u64, found: &mut Vec<GroupHeader>) {
+    pub fn search(
+        &self,
+        bytes: &[u8],
+        file_number: u32,
+        position: u64,
+        found: &mut Vec<GroupHeader>,
+    ) {
         for (index, block) in bytes.chunks_exact(BLOCK_BYTES).enumerate() {
             let start = position + (index * BLOCK_BYTES) as u64;
             found.extend(self.header_at(block, file_number, start));
@@ -92,7 +105,9 @@ impl Identity {
 pub fn read_whole(header: &GroupHeader, bytes: &Bytes) -> Option<ReplayGroup> {
     let seed = header.generation.seed();
     let table = bytes.get(GROUP_HEADER_BYTES..GROUP_HEADER_BYTES + header.table_bytes())?;
-    if bytes.len() != header.group_bytes as usize || table_checksum(seed, table) != header.table_checksum {
+    if bytes.len() != header.group_bytes as usize
+        || table_checksum(seed, table) != header.table_checksum
+    {
         return None;
     }
     let mut entries = Vec::with_capacity(header.entry_count as usize);
@@ -101,7 +116,12 @@ pub fn read_whole(header: &GroupHeader, bytes: &Bytes) -> Option<ReplayGroup> {
         entry.payload.as_ref()?;
         entries.push(entry);
     }
-    Some(ReplayGroup { group_number: header.group_number, end: end_of(header), entries, damage: None })
+    Some(ReplayGroup {
+        group_number: header.group_number,
+        end: end_of(header),
+        entries,
+        damage: None,
+    })
 }
 
 /// Reads what is left of a group that was known flushed and is not whole (C9): from both tables, each entry whose
@@ -116,19 +136,35 @@ pub fn salvage(header: &GroupHeader, bytes: &Bytes) -> ReplayGroup {
             .map(|start| bytes.get(start..start + ENTRY_HEADER_BYTES));
         // A header whose batch prefix is damaged fails its own checksum in both tables; if both agree byte for byte it
         // is still what was written, only the payload is gone.
-        let agreed = slots[0].filter(|_| slots[0] == slots[1]).and_then(EntryHeader::decode);
+        let agreed = slots[0]
+            .filter(|_| slots[0] == slots[1])
+            .and_then(EntryHeader::decode);
         let entry = slots
             .into_iter()
             .flatten()
             .find_map(|slot| read_entry(seed, slot, bytes))
-            .or_else(|| agreed.map(|(header, _)| ReplayEntry { header, payload: None }));
+            .or_else(|| {
+                agreed.map(|(header, _)| ReplayEntry {
+                    header,
+                    payload: None,
+                })
+            });
         match entry {
             Some(entry) => entries.push(entry),
             None => lost = true,
         }
     }
-    let damage = if lost { GroupDamage::Headers } else { GroupDamage::Payloads };
-    ReplayGroup { group_number: header.group_number, end: end_of(header), entries, damage: Some(damage) }
+    let damage = if lost {
+        GroupDamage::Headers
+    } else {
+        GroupDamage::Payloads
+    };
+    ReplayGroup {
+        group_number: header.group_number,
+        end: end_of(header),
+        entries,
+        damage: Some(damage),
+    }
 }
 
 /// The chain as it stands behind a group.
@@ -153,15 +189,20 @@ fn read_entry(seed: u32, slot: &[u8], group: &Bytes) -> Option<ReplayEntry> {
         return None;
     }
     let whole = header.kind != EntryKind::Batch || batch_crc_holds(payload) || stale_is_fine;
-    Some(ReplayEntry { header, payload: whole.then(|| group.slice(start..end)) })
+    Some(ReplayEntry {
+        header,
+        payload: whole.then(|| group.slice(start..end)),
+    })
 }
 
 /// Whether Kafka's CRC of a batch holds and its length field says `batch.len()`.
 pub fn batch_crc_holds(batch: &[u8]) -> bool {
-    let (Some(length), Some(crc)) = (batch.get(8..12), batch.get(CRC_POSITION..CRC_COVERS_FROM)) else {
+    let (Some(length), Some(crc)) = (batch.get(8..12), batch.get(CRC_POSITION..CRC_COVERS_FROM))
+    else {
         return false;
     };
     let announced = i32::from_be_bytes(length.try_into().expect("four bytes"));
     let crc = u32::from_be_bytes(crc.try_into().expect("four bytes"));
-    usize::try_from(announced).is_ok_and(|length| length + 12 == batch.len()) && crc32c::crc32c(&batch[CRC_COVERS_FROM..]) == crc
+    usize::try_from(announced).is_ok_and(|length| length + 12 == batch.len())
+        && crc32c::crc32c(&batch[CRC_COVERS_FROM..]) == crc
 }

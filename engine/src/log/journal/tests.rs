@@ -3,13 +3,17 @@
 use bytes::Bytes;
 
 use super::format::{
-    BATCH_PREFIX_BYTES, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES, Generation, GroupHeader, HeaderCopy,
+    BATCH_PREFIX_BYTES, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES, Generation,
+    GroupHeader, HeaderCopy,
 };
 use super::group::{ChainEnd, Entry, GroupPlace, Payload, assemble, group_bytes};
 use super::replay::{GroupDamage, Identity, read_whole, salvage};
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId};
 
-const GENERATION: Generation = Generation { number: 3, secret: *b"0123456789abcdef" };
+const GENERATION: Generation = Generation {
+    number: 3,
+    secret: *b"0123456789abcdef",
+};
 
 fn batch(fill: u8, length: usize) -> Vec<u8> {
     let mut batch = vec![fill; length];
@@ -23,7 +27,10 @@ fn batch(fill: u8, length: usize) -> Vec<u8> {
 fn entry(base_offset: i64, batch: &[u8]) -> Entry {
     let header = EntryHeader {
         kind: EntryKind::Batch,
-        partition: PartitionId { topic_id: TopicId([9; 16]), index: 4 },
+        partition: PartitionId {
+            topic_id: TopicId([9; 16]),
+            index: 4,
+        },
         leader_epoch: LeaderEpoch(5),
         base_offset: Offset(base_offset),
         last_offset: Offset(base_offset + 1),
@@ -34,7 +41,13 @@ fn entry(base_offset: i64, batch: &[u8]) -> Entry {
         payload_bytes: batch.len() as u32,
     };
     let prefix = batch[..BATCH_PREFIX_BYTES].try_into().unwrap();
-    Entry { header, payload: Payload::Batch { prefix, body: Bytes::copy_from_slice(&batch[BATCH_PREFIX_BYTES..]) } }
+    Entry {
+        header,
+        payload: Payload::Batch {
+            prefix,
+            body: Bytes::copy_from_slice(&batch[BATCH_PREFIX_BYTES..]),
+        },
+    }
 }
 
 /// Group 8 at 8192 of file 2, with two batches.
@@ -45,7 +58,12 @@ fn group() -> (Vec<u8>, ChainEnd) {
     let place = GroupPlace {
         generation: GENERATION,
         shard: 1,
-        previous: ChainEnd { group_number: 7, checksum: 0x0102_0304, file_number: 2, position: 8192 },
+        previous: ChainEnd {
+            group_number: 7,
+            checksum: 0x0102_0304,
+            file_number: 2,
+            position: 8192,
+        },
         known_flushed: 7,
         file_number: 2,
         position: 8192,
@@ -92,9 +110,15 @@ fn a_group_has_these_bytes() {
     assert_eq!(entry[68..72], 200u32.to_le_bytes());
     // The end table and the trailer repeat the front.
     let table = &bytes[GROUP_HEADER_BYTES..GROUP_HEADER_BYTES + 2 * ENTRY_HEADER_BYTES];
-    assert_eq!(&bytes[end_table as usize..end_table as usize + table.len()], table);
+    assert_eq!(
+        &bytes[end_table as usize..end_table as usize + table.len()],
+        table
+    );
     assert_eq!(&bytes[8192 - GROUP_HEADER_BYTES..][..8], b"TLGEND\x01\x00");
-    assert_eq!(&bytes[8192 - GROUP_HEADER_BYTES + 8..], &bytes[8..GROUP_HEADER_BYTES]);
+    assert_eq!(
+        &bytes[8192 - GROUP_HEADER_BYTES + 8..],
+        &bytes[8..GROUP_HEADER_BYTES]
+    );
 }
 
 #[test]
@@ -104,7 +128,10 @@ fn a_whole_group_gives_its_entries_back() {
     let group = read_whole(&header, &Bytes::from(bytes)).unwrap();
     assert_eq!((group.group_number, group.end), (8, end));
     assert_eq!(group.entries[1].header.base_offset, Offset(102));
-    assert_eq!(group.entries[1].payload.as_deref(), Some(&batch(2, 4000)[..]));
+    assert_eq!(
+        group.entries[1].payload.as_deref(),
+        Some(&batch(2, 4000)[..])
+    );
 }
 
 #[test]
@@ -123,12 +150,52 @@ fn any_flipped_bit_that_is_used_is_noticed() {
 #[test]
 fn a_group_of_another_generation_is_nobodys() {
     let (bytes, _) = group();
-    let other = Generation { secret: *b"0123456789abcdeg", ..GENERATION };
-    assert!(Identity { generation: GENERATION, shard: 1 }.header_at(&bytes, 2, 8192).is_some());
-    assert!(Identity { generation: other, shard: 1 }.header_at(&bytes, 2, 8192).is_none());
-    assert!(Identity { generation: GENERATION, shard: 0 }.header_at(&bytes, 2, 8192).is_none());
-    assert!(Identity { generation: GENERATION, shard: 1 }.header_at(&bytes, 2, 4096).is_none(), "misdirected");
-    assert!(Identity { generation: GENERATION, shard: 1 }.header_at(&bytes, 3, 8192).is_none(), "misdirected");
+    let other = Generation {
+        secret: *b"0123456789abcdeg",
+        ..GENERATION
+    };
+    assert!(
+        Identity {
+            generation: GENERATION,
+            shard: 1
+        }
+        .header_at(&bytes, 2, 8192)
+        .is_some()
+    );
+    assert!(
+        Identity {
+            generation: other,
+            shard: 1
+        }
+        .header_at(&bytes, 2, 8192)
+        .is_none()
+    );
+    assert!(
+        Identity {
+            generation: GENERATION,
+            shard: 0
+        }
+        .header_at(&bytes, 2, 8192)
+        .is_none()
+    );
+    assert!(
+        Identity {
+            generation: GENERATION,
+            shard: 1
+        }
+        .header_at(&bytes, 2, 4096)
+        .is_none(),
+        "misdirected"
+    );
+    assert!(
+        Identity {
+            generation: GENERATION,
+            shard: 1
+        }
+        .header_at(&bytes, 3, 8192)
+        .is_none(),
+        "misdirected"
+    );
 }
 
 #[test]
@@ -138,12 +205,23 @@ fn a_lost_front_table_is_replaced_by_the_end_table() {
     bytes[..300].fill(0);
     assert!(GroupHeader::decode(HeaderCopy::Front, &bytes).is_none());
     let mut found = Vec::new();
-    Identity { generation: GENERATION, shard: 1 }.search(&bytes, 2, 8192, &mut found);
+    Identity {
+        generation: GENERATION,
+        shard: 1,
+    }
+    .search(&bytes, 2, 8192, &mut found);
     assert_eq!(found, vec![header], "the trailer shows the group");
     let group = salvage(&header, &Bytes::from(bytes));
-    assert_eq!(group.damage, Some(GroupDamage::Headers), "the first batch's covered bytes are gone with its header's check");
+    assert_eq!(
+        group.damage,
+        Some(GroupDamage::Headers),
+        "the first batch's covered bytes are gone with its header's check"
+    );
     assert_eq!(group.entries.len(), 1);
-    assert_eq!(group.entries[0].payload.as_deref(), Some(&batch(2, 4000)[..]));
+    assert_eq!(
+        group.entries[0].payload.as_deref(),
+        Some(&batch(2, 4000)[..])
+    );
 }
 
 #[test]

@@ -83,7 +83,9 @@ pub fn encode_time_index(base: Offset, entries: &[TimeEntry]) -> Vec<u8> {
 }
 
 /// `.txnindex`.
-pub fn encode_transaction_index<'a>(entries: impl IntoIterator<Item = &'a AbortedTransaction>) -> Vec<u8> {
+pub fn encode_transaction_index<'a>(
+    entries: impl IntoIterator<Item = &'a AbortedTransaction>,
+) -> Vec<u8> {
     let mut file = Vec::new();
     for entry in entries {
         file.extend_from_slice(&TRANSACTION_VERSION.to_be_bytes());

@@ -10,15 +10,19 @@ mod snapshot;
 mod text;
 
 pub use indexes::{
-    AbortedEntry, OffsetEntry, TimeEntry, decode_offset_index, decode_time_index, decode_transaction_index,
-    encode_offset_index, encode_time_index, encode_transaction_index, kafka_indexes,
+    AbortedEntry, OffsetEntry, TimeEntry, decode_offset_index, decode_time_index,
+    decode_transaction_index, encode_offset_index, encode_time_index, encode_transaction_index,
+    kafka_indexes,
 };
 pub use properties::{
-    CleanShutdown, MetaProperties, decode_partition_metadata, decode_topic_id, encode_partition_metadata,
-    encode_topic_id,
+    CleanShutdown, MetaProperties, decode_partition_metadata, decode_topic_id,
+    encode_partition_metadata, encode_topic_id,
 };
 pub use snapshot::{decode_snapshot, encode_snapshot};
-pub use text::{decode_epoch_checkpoint, decode_offset_checkpoint, encode_epoch_checkpoint, encode_offset_checkpoint};
+pub use text::{
+    decode_epoch_checkpoint, decode_offset_checkpoint, encode_epoch_checkpoint,
+    encode_offset_checkpoint,
+};
 
 /// Name of the file with a partition's leader epochs.
 pub const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";

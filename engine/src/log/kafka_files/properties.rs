@@ -38,14 +38,18 @@ impl MetaProperties {
             .and_then(|value| value.parse().ok())
             .ok_or_else(|| malformed(FILE, "no version"))?;
         if version != 1 {
-            return Err(FormatError::UnknownVersion { file: FILE, version });
+            return Err(FormatError::UnknownVersion {
+                file: FILE,
+                version,
+            });
         }
         Ok(MetaProperties {
             cluster_id: value("cluster.id").ok_or_else(|| malformed(FILE, "no cluster.id"))?,
             node_id: value("node.id")
                 .and_then(|value| value.parse().ok())
                 .ok_or_else(|| malformed(FILE, "no node.id"))?,
-            directory_id: value("directory.id").ok_or_else(|| malformed(FILE, "no directory.id"))?,
+            directory_id: value("directory.id")
+                .ok_or_else(|| malformed(FILE, "no directory.id"))?,
         })
     }
 }
@@ -70,7 +74,10 @@ pub fn decode_partition_metadata(file: &[u8]) -> Result<TopicId, FormatError> {
         .and_then(|value| value.parse().ok())
         .ok_or_else(|| malformed(FILE, "no version"))?;
     if version != 0 {
-        return Err(FormatError::UnknownVersion { file: FILE, version });
+        return Err(FormatError::UnknownVersion {
+            file: FILE,
+            version,
+        });
     }
     value("topic_id")
         .and_then(decode_topic_id)
@@ -114,7 +121,10 @@ impl CleanShutdown {
             Some(0) => Ok(CleanShutdown {
                 broker_epoch: value("brokerEpoch").unwrap_or(-1),
             }),
-            Some(version) => Err(FormatError::UnknownVersion { file: FILE, version }),
+            Some(version) => Err(FormatError::UnknownVersion {
+                file: FILE,
+                version,
+            }),
             None => Err(malformed(FILE, "no version")),
         }
     }

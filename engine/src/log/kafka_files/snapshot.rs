@@ -16,7 +16,9 @@ const HEADER_BYTES: usize = 10;
 const ENTRY_BYTES: usize = 46;
 
 /// The file for these producers, in the order given.
-pub fn encode_snapshot<'a>(producers: impl IntoIterator<Item = (ProducerId, &'a ProducerEntry)>) -> Vec<u8> {
+pub fn encode_snapshot<'a>(
+    producers: impl IntoIterator<Item = (ProducerId, &'a ProducerEntry)>,
+) -> Vec<u8> {
     let mut file = Vec::from(VERSION.to_be_bytes());
     file.resize(HEADER_BYTES, 0);
     let mut count = 0i32;
@@ -24,7 +26,11 @@ pub fn encode_snapshot<'a>(producers: impl IntoIterator<Item = (ProducerId, &'a 
         let newest = entry.batches().last();
         file.extend_from_slice(&id.0.to_be_bytes());
         file.extend_from_slice(&entry.epoch.0.to_be_bytes());
-        file.extend_from_slice(&newest.map_or(-1, |batch| batch.last_sequence.0).to_be_bytes());
+        file.extend_from_slice(
+            &newest
+                .map_or(-1, |batch| batch.last_sequence.0)
+                .to_be_bytes(),
+        );
         file.extend_from_slice(&newest.map_or(-1, |batch| batch.last_offset.0).to_be_bytes());
         file.extend_from_slice(&newest.map_or(0, |batch| batch.offset_delta).to_be_bytes());
         file.extend_from_slice(&entry.last_timestamp.to_be_bytes());
@@ -44,7 +50,10 @@ pub fn encode_snapshot<'a>(producers: impl IntoIterator<Item = (ProducerId, &'a 
 }
 
 /// Reads the file. `now_ms` counts as the producers' last sign of life.
-pub fn decode_snapshot(file: &[u8], now_ms: i64) -> Result<Vec<(ProducerId, ProducerEntry)>, FormatError> {
+pub fn decode_snapshot(
+    file: &[u8],
+    now_ms: i64,
+) -> Result<Vec<(ProducerId, ProducerEntry)>, FormatError> {
     if file.len() < HEADER_BYTES {
         return Err(FormatError::TooShort {
             file: FILE,
@@ -105,6 +114,13 @@ fn decode_entry(entry: &[u8], now_ms: i64) -> (ProducerId, ProducerEntry) {
     let epoch = ProducerEpoch(i16::from_be_bytes([entry[8], entry[9]]));
     (
         ProducerId(long(0)),
-        ProducerEntry::restore(epoch, int(34), timestamp, now_ms, transaction_first, batches),
+        ProducerEntry::restore(
+            epoch,
+            int(34),
+            timestamp,
+            now_ms,
+            transaction_first,
+            batches,
+        ),
     )
 }

@@ -19,12 +19,17 @@ pub fn decode_epoch_checkpoint(file: &[u8]) -> Result<Vec<(LeaderEpoch, Offset)>
     const FILE: &str = "leader-epoch-checkpoint";
     entries(FILE, file, |line| {
         let (epoch, start) = line.split_once(' ')?;
-        Some((LeaderEpoch(epoch.parse().ok()?), Offset(start.parse().ok()?)))
+        Some((
+            LeaderEpoch(epoch.parse().ok()?),
+            Offset(start.parse().ok()?),
+        ))
     })
 }
 
 /// `log-start-offset-checkpoint`, `recovery-point-offset-checkpoint` and `replication-offset-checkpoint`.
-pub fn encode_offset_checkpoint<'a>(entries: impl IntoIterator<Item = (&'a str, i32, Offset)>) -> String {
+pub fn encode_offset_checkpoint<'a>(
+    entries: impl IntoIterator<Item = (&'a str, i32, Offset)>,
+) -> String {
     let mut lines = String::new();
     let mut count = 0;
     for (topic, partition, offset) in entries {
@@ -47,7 +52,11 @@ pub fn decode_offset_checkpoint(file: &[u8]) -> Result<Vec<(String, i32, Offset)
     })
 }
 
-fn entries<T>(name: &'static str, file: &[u8], parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FormatError> {
+fn entries<T>(
+    name: &'static str,
+    file: &[u8],
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, FormatError> {
     let malformed = |problem: &str| FormatError::Malformed {
         file: name,
         problem: problem.to_owned(),
@@ -59,7 +68,10 @@ fn entries<T>(name: &'static str, file: &[u8], parse: impl Fn(&str) -> Option<T>
         .and_then(|line| line.parse().ok())
         .ok_or_else(|| malformed("no version line"))?;
     if version != 0 {
-        return Err(FormatError::UnknownVersion { file: name, version });
+        return Err(FormatError::UnknownVersion {
+            file: name,
+            version,
+        });
     }
     let count: usize = lines
         .next()
@@ -72,6 +84,9 @@ fn entries<T>(name: &'static str, file: &[u8], parse: impl Fn(&str) -> Option<T>
     if entries.len() == count {
         Ok(entries)
     } else {
-        Err(malformed(&format!("{} entries instead of {count}", entries.len())))
+        Err(malformed(&format!(
+            "{} entries instead of {count}",
+            entries.len()
+        )))
     }
 }
