@@ -29,6 +29,14 @@ struct State {
     metrics: ShardMetrics,
 }
 
+impl State {
+    fn listens(&mut self, node: Node) {
+        self.report = Some(node.report().clone());
+        self.node = Some(node);
+        self.started = Some(Ok(()));
+    }
+}
+
 fn settings(shared: &Shared, shards: u16) -> NodeSettings {
     let pairs = [
         ("auto.create.topics.enable", "false"),
@@ -93,11 +101,7 @@ impl Broker {
                 Ok(node) => {
                     let shard = node.shard().clone();
                     shared.note(format!("the broker listens; {}", node.report()));
-                    let mut state = slot.borrow_mut();
-                    state.report = Some(node.report().clone());
-                    state.node = Some(node);
-                    state.started = Some(Ok(()));
-                    drop(state);
+                    slot.borrow_mut().listens(node);
                     loop {
                         own.sleep(Duration::from_millis(20)).await;
                         let metrics = shard.gather_metrics().await;
