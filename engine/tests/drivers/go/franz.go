@@ -33,6 +33,7 @@ func franz(r *report, address, topic string) {
 	r.run("offsets-by-time", f.times)
 	r.run("partitions", f.partitions)
 	r.run("configs", f.configs)
+	r.run("leader-epoch", f.leaderEpoch)
 	r.run("delete-records", f.deleteRecords)
 	r.run("unknown-topic", f.unknownTopic)
 	r.run("delete-topics", f.remove)
@@ -229,6 +230,26 @@ func (f *franzChecks) configs() error {
 			}
 			return false, errors.New("retention.ms is not described")
 		})
+	})
+}
+
+// The end of the present leader epoch is the end of the log.
+func (f *franzChecks) leaderEpoch() error {
+	topic := f.topic + "-lz4"
+	return f.admin(func(ctx context.Context, a *kadm.Client) error {
+		ends, err := a.ListEndOffsets(ctx, topic)
+		if err != nil {
+			return err
+		}
+		end, _ := ends.Lookup(topic, 0)
+		var request kadm.OffsetForLeaderEpochRequest
+		request.Add(topic, 0, end.LeaderEpoch)
+		answers, err := a.OffsetForLeaderEpoch(ctx, request)
+		got := answers[topic][0]
+		if err != nil || got.Err != nil || end.Offset <= 0 || got.EndOffset != end.Offset {
+			return fmt.Errorf("%+v for %+v: %v", got, end, err)
+		}
+		return nil
 	})
 }
 
