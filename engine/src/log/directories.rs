@@ -9,8 +9,8 @@ use std::io;
 use net::platform::Runtime;
 
 use super::kafka_files::{
-    LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, decode_partition_metadata, encode_epoch_checkpoint, encode_partition_metadata,
-    encode_snapshot,
+    LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, decode_partition_metadata,
+    encode_epoch_checkpoint, encode_partition_metadata, encode_snapshot,
 };
 use super::segment::segment_file_name;
 use super::storage_shard::Shard;
@@ -35,17 +35,30 @@ pub(crate) async fn owner_of(disk: &Disk, directory: &str) -> io::Result<Option<
 }
 
 /// Makes sure that an existing directory, which a checkpoint or journal names, says whose it is. True if it did not.
-pub(crate) async fn restore_owner(disk: &Disk, id: PartitionId, directory: &str) -> io::Result<bool> {
+pub(crate) async fn restore_owner(
+    disk: &Disk,
+    id: PartitionId,
+    directory: &str,
+) -> io::Result<bool> {
     if !disk.exists(directory).await? || owner_of(disk, directory).await? == Some(id.topic_id) {
         return Ok(false);
     }
-    disk.write_small(&format!("{directory}/{PARTITION_METADATA}"), encode_partition_metadata(id.topic_id).as_bytes()).await?;
+    disk.write_small(
+        &format!("{directory}/{PARTITION_METADATA}"),
+        encode_partition_metadata(id.topic_id).as_bytes(),
+    )
+    .await?;
     Ok(true)
 }
 
 /// Makes the directory with its `partition.metadata`; durable when this returns. A directory of that name that belongs
 /// to another topic id, or to none, is moved aside.
-pub(crate) async fn create(runtime: &Runtime, disk: &Disk, id: PartitionId, directory: &str) -> io::Result<()> {
+pub(crate) async fn create(
+    runtime: &Runtime,
+    disk: &Disk,
+    id: PartitionId,
+    directory: &str,
+) -> io::Result<()> {
     if disk.exists(directory).await? {
         let owner = owner_of(disk, directory).await?;
         let leftover = owner.is_none() && disk.list(directory).await?.is_empty();
@@ -54,17 +67,29 @@ pub(crate) async fn create(runtime: &Runtime, disk: &Disk, id: PartitionId, dire
         }
         if !leftover {
             let aside = format!("{directory}.{:016x}-stray", runtime.random_u64());
-            tracing::error!(directory, aside, "the directory belongs to another topic: moved aside");
+            tracing::error!(
+                directory,
+                aside,
+                "the directory belongs to another topic: moved aside"
+            );
             disk.rename(directory, &aside).await?;
         }
     }
     disk.create_directory(directory).await?;
-    disk.write_small(&format!("{directory}/{PARTITION_METADATA}"), encode_partition_metadata(id.topic_id).as_bytes()).await?;
+    disk.write_small(
+        &format!("{directory}/{PARTITION_METADATA}"),
+        encode_partition_metadata(id.topic_id).as_bytes(),
+    )
+    .await?;
     disk.sync_directory("").await
 }
 
 /// Gives the directory the name under which Kafka deletes; durable when this returns. `None` if there is none.
-pub(crate) async fn rename_for_deletion(runtime: &Runtime, disk: &Disk, directory: &str) -> io::Result<Option<String>> {
+pub(crate) async fn rename_for_deletion(
+    runtime: &Runtime,
+    disk: &Disk,
+    directory: &str,
+) -> io::Result<Option<String>> {
     if !disk.exists(directory).await? {
         return Ok(None);
     }
@@ -88,7 +113,8 @@ pub(crate) fn is_for_deletion(name: &str) -> bool {
 pub(crate) async fn remove(disk: &Disk, directory: &str) {
     let removed: io::Result<()> = async {
         for entry in disk.list(directory).await? {
-            disk.remove_file(&format!("{directory}/{}", entry.name)).await?;
+            disk.remove_file(&format!("{directory}/{}", entry.name))
+                .await?;
         }
         disk.remove_directory(directory).await
     }
@@ -104,15 +130,34 @@ pub(crate) async fn write_kafka_state(shard: &Shard, id: PartitionId) -> io::Res
         let log = &partition.log;
         let epochs = encode_epoch_checkpoint(log.epochs().entries());
         let snapshot = encode_snapshot(log.producers().iter());
-        (partition.directory.clone(), epochs, snapshot, log.offsets().log_end())
+        (
+            partition.directory.clone(),
+            epochs,
+            snapshot,
+            log.offsets().log_end(),
+        )
     });
-    let Some((directory, epochs, snapshot, end)) = state else { return Ok(()) };
-    shard.disk.write_small(&format!("{directory}/{LEADER_EPOCH_CHECKPOINT}"), epochs.as_bytes()).await?;
+    let Some((directory, epochs, snapshot, end)) = state else {
+        return Ok(());
+    };
+    shard
+        .disk
+        .write_small(
+            &format!("{directory}/{LEADER_EPOCH_CHECKPOINT}"),
+            epochs.as_bytes(),
+        )
+        .await?;
     let name = segment_file_name(end, "snapshot");
     for entry in shard.disk.list(&directory).await? {
         if entry.name.ends_with(".snapshot") && entry.name != name {
-            shard.disk.remove_file(&format!("{directory}/{}", entry.name)).await?;
+            shard
+                .disk
+                .remove_file(&format!("{directory}/{}", entry.name))
+                .await?;
         }
     }
-    shard.disk.write_small(&format!("{directory}/{name}"), &snapshot).await
+    shard
+        .disk
+        .write_small(&format!("{directory}/{name}"), &snapshot)
+        .await
 }

@@ -38,8 +38,8 @@ pub(crate) mod segment_files;
 pub(crate) mod segment_indexes;
 pub(crate) mod segment_removal;
 pub mod segment_scanner;
-pub mod storage;
 pub(crate) mod sidecar_refresh;
+pub mod storage;
 pub(crate) mod storage_read;
 pub(crate) mod storage_shard;
 pub(crate) mod timestamp_search;
@@ -49,7 +49,8 @@ pub mod watch;
 pub(crate) mod write_behind;
 
 pub use append::{
-    AppendOrigin, AppendRequest, Appended, Applied, Placement, PlanOutcome, PlannedAppend, ReplayedBatch,
+    AppendOrigin, AppendRequest, Appended, Applied, Placement, PlanOutcome, PlannedAppend,
+    ReplayedBatch,
 };
 pub use batch::StoredBatch;
 pub use cache::TailCache;
@@ -62,10 +63,15 @@ pub use partition_checkpoint::PartitionCheckpoint;
 pub use partition_log::PartitionLog;
 pub use producer_state::{ProducerCount, ProducerEntry, ProducerState};
 pub use quarantine::{Quarantine, QuarantinedRange};
-pub use read::{FoundOffset, Isolation, OffsetQuery, ReadPlan, ReadRequest, ReadResult, ReadSource};
+pub use read::{
+    FoundOffset, Isolation, OffsetQuery, ReadPlan, ReadRequest, ReadResult, ReadSource,
+};
 pub use recovery::{KnownPartition, KnownPartitions, Recovered, RecoveredPartition, recover};
 pub use recovery_report::RecoveryReport;
 pub use segment::{SegmentInfo, SegmentList};
-pub use storage::{PendingAppend, StoppedPartition, StoppedShard, Storage, StorageError, StorageMetrics, StorageSettings};
+pub use storage::{
+    PendingAppend, StoppedPartition, StoppedShard, Storage, StorageError, StorageMetrics,
+    StorageSettings,
+};
 pub use transactions::{AbortedTransaction, AbortedTransactions, TransactionMarker};
 pub use watch::Watch;

@@ -66,7 +66,10 @@ pub(crate) struct RecoveryState<'a> {
 impl Plan {
     /// Whether the batch of entry `index` is part of the log that the journal ends with.
     fn survives(&self, index: u64, base_offset: Offset) -> bool {
-        !self.truncations.iter().any(|(cut, end)| *cut > index && base_offset >= *end)
+        !self
+            .truncations
+            .iter()
+            .any(|(cut, end)| *cut > index && base_offset >= *end)
     }
 
     /// Whether a segment lies wholly below the log start and is, or will be, deleted.
@@ -100,7 +103,8 @@ impl<'a> RecoveryState<'a> {
         }
         for (id, partition) in &known.partitions {
             if !state.tracked.contains_key(id) {
-                let empty = PartitionCheckpoint::empty(*id, &partition.directory, LeaderEpoch(-1), now_ms);
+                let empty =
+                    PartitionCheckpoint::empty(*id, &partition.directory, LeaderEpoch(-1), now_ms);
                 state.track(empty, None, false);
             }
         }
@@ -118,11 +122,24 @@ impl<'a> RecoveryState<'a> {
         let plan = Plan {
             log_start: checkpoint.log_start,
             end: checkpoint.end_offset,
-            segment_bases: checkpoint.segments.iter().map(|segment| segment.base_offset).collect(),
+            segment_bases: checkpoint
+                .segments
+                .iter()
+                .map(|segment| segment.base_offset)
+                .collect(),
             ..Plan::default()
         };
         match PartitionLog::restore(checkpoint, config, self.producers.clone()) {
-            Ok(log) => drop(self.tracked.insert(id, Tracked { log, directory, owner, named, plan })),
+            Ok(log) => drop(self.tracked.insert(
+                id,
+                Tracked {
+                    log,
+                    directory,
+                    owner,
+                    named,
+                    plan,
+                },
+            )),
             Err(problem) => tracing::error!(directory, problem, "a checkpoint contradicts itself"),
         }
     }
@@ -164,7 +181,8 @@ impl<'a> RecoveryState<'a> {
         let mut index = 0;
         while let Some(group) = chain.next().await? {
             for entry in &group.entries {
-                self.replay(index, shard, entry, group.end.file_number, report).await?;
+                self.replay(index, shard, entry, group.end.file_number, report)
+                    .await?;
                 index += 1;
             }
         }
@@ -185,36 +203,54 @@ impl<'a> RecoveryState<'a> {
         for number in rotten_files {
             if self.set_aside.insert((shard, *number)) {
                 let path = journal_path(shard, *number);
-                report.damage.push(format!("{path}: holds groups that were flushed and are no longer whole"));
+                report.damage.push(format!(
+                    "{path}: holds groups that were flushed and are no longer whole"
+                ));
             }
         }
     }
 
     /// First pass.
     fn note(&mut self, index: u64, header: &EntryHeader) {
-        let Some(tracked) = self.tracked.get_mut(&header.partition) else { return };
+        let Some(tracked) = self.tracked.get_mut(&header.partition) else {
+            return;
+        };
         match header.kind {
             EntryKind::Batch | EntryKind::Extent => {
                 tracked.named = true;
-                tracked.plan.segment_bases.insert(header.segment_base_offset);
+                tracked
+                    .plan
+                    .segment_bases
+                    .insert(header.segment_base_offset);
                 tracked.plan.end = tracked.plan.end.max(Offset(header.last_offset.0 + 1));
                 tracked.plan.last_batch = Some(index);
             }
-            EntryKind::LogStartOffset => tracked.plan.log_start = tracked.plan.log_start.max(header.base_offset),
+            EntryKind::LogStartOffset => {
+                tracked.plan.log_start = tracked.plan.log_start.max(header.base_offset)
+            }
             EntryKind::Truncate => tracked.plan.truncations.push((index, header.base_offset)),
             EntryKind::PartitionClosed => {}
         }
     }
 
     /// Entries of flushed groups are lost: whoever has none behind them cannot prove its end (C9).
-    fn mark_unproved(&mut self, shard: ShardId, seen: &BTreeSet<PartitionId>, lost_at: u64, report: &mut RecoveryReport) {
+    fn mark_unproved(
+        &mut self,
+        shard: ShardId,
+        seen: &BTreeSet<PartitionId>,
+        lost_at: u64,
+        report: &mut RecoveryReport,
+    ) {
         for (id, tracked) in &mut self.tracked {
             let here = seen.contains(id) || tracked.owner.is_none_or(|owner| owner == shard);
             if here && tracked.plan.last_batch.is_none_or(|last| last < lost_at) {
                 tracked.log.set_end_unproved(true);
                 tracked.plan.end = Offset(i64::MAX);
                 report.unproved_partitions += 1;
-                report.damage.push(format!("{}: its end cannot be proved, appends are refused", tracked.directory));
+                report.damage.push(format!(
+                    "{}: its end cannot be proved, appends are refused",
+                    tracked.directory
+                ));
             }
         }
     }
@@ -230,13 +266,19 @@ impl<'a> RecoveryState<'a> {
     ) -> io::Result<()> {
         let header = &entry.header;
         let Some(tracked) = self.tracked.get_mut(&header.partition) else {
-            if !self.known.removed.contains(&header.partition.topic_id) && self.set_aside.insert((shard, file_number)) {
+            if !self.known.removed.contains(&header.partition.topic_id)
+                && self.set_aside.insert((shard, file_number))
+            {
                 let path = journal_path(shard, file_number);
-                report.damage.push(format!("{path}: holds entries of a topic that is neither known nor deleted"));
+                report.damage.push(format!(
+                    "{path}: holds entries of a topic that is neither known nor deleted"
+                ));
             }
             return Ok(());
         };
-        if !matches!(header.kind, EntryKind::Batch | EntryKind::Extent) || !tracked.plan.survives(index, header.base_offset) {
+        if !matches!(header.kind, EntryKind::Batch | EntryKind::Extent)
+            || !tracked.plan.survives(index, header.base_offset)
+        {
             return Ok(());
         }
         let end = tracked.log.offsets().log_end();
@@ -249,7 +291,11 @@ impl<'a> RecoveryState<'a> {
         self.bring_back(entry, report).await
     }
 
-    async fn bring_back(&mut self, entry: &ReplayEntry, report: &mut RecoveryReport) -> io::Result<()> {
+    async fn bring_back(
+        &mut self,
+        entry: &ReplayEntry,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
         let header = &entry.header;
         let id = header.partition;
         let tracked = self.tracked.get_mut(&id).expect("the caller found it");
@@ -258,41 +304,97 @@ impl<'a> RecoveryState<'a> {
         let bytes = match (&entry.payload, header.kind) {
             (Some(payload), EntryKind::Batch) => {
                 if !deleted {
-                    self.writer.write(id, &directory, header.segment_base_offset, header.file_position, payload).await?;
+                    self.writer
+                        .write(
+                            id,
+                            &directory,
+                            header.segment_base_offset,
+                            header.file_position,
+                            payload,
+                        )
+                        .await?;
                 }
                 Some(payload.clone())
             }
             (Some(payload), _) if deleted => Some(payload.clone()),
-            (payload, _) => self.good_copy(header, &directory, payload.as_deref()).await?,
+            (payload, _) => {
+                self.good_copy(header, &directory, payload.as_deref())
+                    .await?
+            }
         };
-        let batch = bytes.as_deref().and_then(BatchHeader::parse).filter(|batch| matches_entry(batch, header));
+        let batch = bytes
+            .as_deref()
+            .and_then(BatchHeader::parse)
+            .filter(|batch| matches_entry(batch, header));
         if batch.is_none() {
-            let range = QuarantinedRange { first: header.base_offset, last: header.last_offset };
+            let range = QuarantinedRange {
+                first: header.base_offset,
+                last: header.last_offset,
+            };
             self.quarantine(id, range, report);
         }
-        let marker = batch
-            .filter(BatchHeader::is_control)
-            .and_then(|_| bytes.as_deref().and_then(|bytes| TransactionMarker::parse(bytes).ok().flatten()));
-        let batch = batch.unwrap_or_else(|| placeholder(header.base_offset, header.last_offset, header.length, header.leader_epoch));
+        let marker = batch.filter(BatchHeader::is_control).and_then(|_| {
+            bytes
+                .as_deref()
+                .and_then(|bytes| TransactionMarker::parse(bytes).ok().flatten())
+        });
+        let batch = batch.unwrap_or_else(|| {
+            placeholder(
+                header.base_offset,
+                header.last_offset,
+                header.length,
+                header.leader_epoch,
+            )
+        });
         report.batches_replayed += 1;
-        self.count(id, &batch, marker, header.segment_base_offset, header.file_position, header.length, report);
+        self.count(
+            id,
+            &batch,
+            marker,
+            header.segment_base_offset,
+            header.file_position,
+            header.length,
+            report,
+        );
         Ok(())
     }
 
     /// The batch as it stands in its segment, if that is whole and what the entry names.
-    async fn good_copy(&mut self, header: &EntryHeader, directory: &str, start: Option<&[u8]>) -> io::Result<Option<bytes::Bytes>> {
+    async fn good_copy(
+        &mut self,
+        header: &EntryHeader,
+        directory: &str,
+        start: Option<&[u8]>,
+    ) -> io::Result<Option<bytes::Bytes>> {
         let id = header.partition;
         let length = header.length as usize;
-        let copy = self.writer.read(id, directory, header.segment_base_offset, header.file_position, length).await?;
+        let copy = self
+            .writer
+            .read(
+                id,
+                directory,
+                header.segment_base_offset,
+                header.file_position,
+                length,
+            )
+            .await?;
         let whole = |copy: &bytes::Bytes| copy.len() == length && batch_crc_holds(copy);
         Ok(copy.filter(|copy| whole(copy) && start.is_none_or(|start| copy.starts_with(start))))
     }
 
-    fn quarantine(&mut self, id: PartitionId, range: QuarantinedRange, report: &mut RecoveryReport) {
+    fn quarantine(
+        &mut self,
+        id: PartitionId,
+        range: QuarantinedRange,
+        report: &mut RecoveryReport,
+    ) {
         let tracked = self.tracked.get_mut(&id).expect("the caller found it");
         tracked.log.quarantine(range);
         report.quarantined_ranges += 1;
-        report.damage.push(format!("{}: offsets {} to {} are lost or damaged", tracked.directory, range.first, range.last));
+        report.damage.push(format!(
+            "{}: offsets {} to {} are lost or damaged",
+            tracked.directory, range.first, range.last
+        ));
     }
 
     #[allow(clippy::too_many_arguments, reason = "a batch and its place")]
@@ -308,9 +410,19 @@ impl<'a> RecoveryState<'a> {
     ) {
         let tracked = self.tracked.get_mut(&id).expect("the caller found it");
         let file_position = FilePosition(position as u32);
-        let batch = ReplayedBatch { header, marker, segment_base, file_position, size, now_ms: self.now_ms };
+        let batch = ReplayedBatch {
+            header,
+            marker,
+            segment_base,
+            file_position,
+            size,
+            now_ms: self.now_ms,
+        };
         if let Err(problem) = tracked.log.replay_batch(&batch) {
-            report.damage.push(format!("{}: offset {}: {problem}", tracked.directory, header.base_offset));
+            report.damage.push(format!(
+                "{}: offset {}: {problem}",
+                tracked.directory, header.base_offset
+            ));
             tracked.log.set_end_unproved(true);
             report.unproved_partitions += 1;
         }
@@ -318,32 +430,76 @@ impl<'a> RecoveryState<'a> {
 
     /// Entries between the log's end and `next` are lost. What of them stands whole in the segments is used, the rest is
     /// quarantined; the end does not fall back.
-    async fn fill_gap(&mut self, next: &EntryHeader, report: &mut RecoveryReport) -> io::Result<()> {
+    async fn fill_gap(
+        &mut self,
+        next: &EntryHeader,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
         let id = next.partition;
         let active = *self.tracked[&id].log.segments().active();
         if active.base_offset == next.segment_base_offset {
-            return self.fill_segment(id, active.base_offset, next.file_position, next.base_offset, report).await;
+            return self
+                .fill_segment(
+                    id,
+                    active.base_offset,
+                    next.file_position,
+                    next.base_offset,
+                    report,
+                )
+                .await;
         }
         let end = self.tracked[&id].log.offsets().log_end();
         if next.segment_base_offset > end {
-            self.fill_segment(id, active.base_offset, u64::from(u32::MAX), next.segment_base_offset, report).await?;
+            self.fill_segment(
+                id,
+                active.base_offset,
+                u64::from(u32::MAX),
+                next.segment_base_offset,
+                report,
+            )
+            .await?;
         }
-        self.fill_segment(id, next.segment_base_offset, next.file_position, next.base_offset, report).await
+        self.fill_segment(
+            id,
+            next.segment_base_offset,
+            next.file_position,
+            next.base_offset,
+            report,
+        )
+        .await
     }
 
     /// Brings a segment up to `position`, where `offset` begins.
-    async fn fill_segment(&mut self, id: PartitionId, base: Offset, position: u64, offset: Offset, report: &mut RecoveryReport) -> io::Result<()> {
+    async fn fill_segment(
+        &mut self,
+        id: PartitionId,
+        base: Offset,
+        position: u64,
+        offset: Offset,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
         loop {
             let tracked = &self.tracked[&id];
             let active = *tracked.log.segments().active();
-            let from = if active.base_offset == base { u64::from(active.size) } else { 0 };
+            let from = if active.base_offset == base {
+                u64::from(active.size)
+            } else {
+                0
+            };
             let (end, directory) = (tracked.log.offsets().log_end(), tracked.directory.clone());
             if end >= offset {
                 return Ok(());
             }
             let Some(copy) = self.batch_in_segment(id, &directory, base, from).await? else {
-                let size = if position == u64::from(u32::MAX) { 0 } else { (position - from) as u32 };
-                let range = QuarantinedRange { first: end, last: Offset(offset.0 - 1) };
+                let size = if position == u64::from(u32::MAX) {
+                    0
+                } else {
+                    (position - from) as u32
+                };
+                let range = QuarantinedRange {
+                    first: end,
+                    last: Offset(offset.0 - 1),
+                };
                 self.quarantine(id, range, report);
                 let epoch = self.tracked[&id].log.leader_epoch();
                 let header = placeholder(range.first, range.last, size, epoch);
@@ -351,32 +507,70 @@ impl<'a> RecoveryState<'a> {
                 return Ok(());
             };
             let header = BatchHeader::parse(&copy).expect("its CRC held");
-            let fits = header.base_offset == end.0 && header.last_offset() < offset.0 && from + copy.len() as u64 <= position;
-            let marker = if header.is_control() { TransactionMarker::parse(&copy).ok().flatten() } else { None };
+            let fits = header.base_offset == end.0
+                && header.last_offset() < offset.0
+                && from + copy.len() as u64 <= position;
+            let marker = if header.is_control() {
+                TransactionMarker::parse(&copy).ok().flatten()
+            } else {
+                None
+            };
             if fits {
                 self.count(id, &header, marker, base, from, copy.len() as u32, report);
             } else {
-                let size = if position == u64::from(u32::MAX) { 0 } else { (position - from) as u32 };
-                let range = QuarantinedRange { first: end, last: Offset(offset.0 - 1) };
+                let size = if position == u64::from(u32::MAX) {
+                    0
+                } else {
+                    (position - from) as u32
+                };
+                let range = QuarantinedRange {
+                    first: end,
+                    last: Offset(offset.0 - 1),
+                };
                 self.quarantine(id, range, report);
-                let header = placeholder(range.first, range.last, size, LeaderEpoch(header.partition_leader_epoch));
+                let header = placeholder(
+                    range.first,
+                    range.last,
+                    size,
+                    LeaderEpoch(header.partition_leader_epoch),
+                );
                 self.count(id, &header, None, base, from, size, report);
                 return Ok(());
             }
         }
     }
 
-    async fn batch_in_segment(&mut self, id: PartitionId, directory: &str, base: Offset, position: u64) -> io::Result<Option<bytes::Bytes>> {
-        let start = self.writer.read(id, directory, base, position, HEADER_BYTES).await?;
+    async fn batch_in_segment(
+        &mut self,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+        position: u64,
+    ) -> io::Result<Option<bytes::Bytes>> {
+        let start = self
+            .writer
+            .read(id, directory, base, position, HEADER_BYTES)
+            .await?;
         let header = start.as_deref().and_then(BatchHeader::parse);
-        let length = header.and_then(|header| usize::try_from(header.batch_length).ok()).map(|length| length + LENGTH_OVERHEAD);
-        let Some(length) = length else { return Ok(None) };
-        let batch = self.writer.read(id, directory, base, position, length).await?;
+        let length = header
+            .and_then(|header| usize::try_from(header.batch_length).ok())
+            .map(|length| length + LENGTH_OVERHEAD);
+        let Some(length) = length else {
+            return Ok(None);
+        };
+        let batch = self
+            .writer
+            .read(id, directory, base, position, length)
+            .await?;
         Ok(batch.filter(|batch| batch.len() == length && batch_crc_holds(batch)))
     }
 
     /// Completes the segments' writes, applies log starts, and looks at the directories.
-    pub(crate) async fn finish(&mut self, runtime: &Runtime, report: &mut RecoveryReport) -> io::Result<BTreeMap<PartitionId, PartitionCheckpoint>> {
+    pub(crate) async fn finish(
+        &mut self,
+        runtime: &Runtime,
+        report: &mut RecoveryReport,
+    ) -> io::Result<BTreeMap<PartitionId, PartitionCheckpoint>> {
         self.writer.finish().await?;
         remove_deleted(runtime, self.disk, self.known, report).await?;
         let mut kept = BTreeMap::new();
@@ -384,12 +578,24 @@ impl<'a> RecoveryState<'a> {
             tracked.log.apply_log_start(tracked.plan.log_start);
             tracked.log.drop_active_below_log_start(self.now_ms);
             if self.known.partitions.contains_key(id) {
-                let stale = !tracked.named && removed_owner(self.disk, self.known, tracked).await?.is_some();
-                if stale && let Some(gone) = directories::rename_for_deletion(runtime, self.disk, &tracked.directory).await? {
+                let stale = !tracked.named
+                    && removed_owner(self.disk, self.known, tracked)
+                        .await?
+                        .is_some();
+                if stale
+                    && let Some(gone) =
+                        directories::rename_for_deletion(runtime, self.disk, &tracked.directory)
+                            .await?
+                {
                     directories::remove(self.disk, &gone).await;
                 }
-                if tracked.named && directories::restore_owner(self.disk, *id, &tracked.directory).await? {
-                    report.damage.push(format!("{}/partition.metadata: did not name its topic, written again", tracked.directory));
+                if tracked.named
+                    && directories::restore_owner(self.disk, *id, &tracked.directory).await?
+                {
+                    report.damage.push(format!(
+                        "{}/partition.metadata: did not name its topic, written again",
+                        tracked.directory
+                    ));
                 }
                 directories::create(runtime, self.disk, *id, &tracked.directory).await?;
                 remove_leftovers(self.disk, tracked, report).await?;
@@ -404,7 +610,11 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// Journals with damage keep their bytes under another name (C9).
-    pub(crate) async fn set_journals_aside(&self, generation: u64, report: &mut RecoveryReport) -> io::Result<()> {
+    pub(crate) async fn set_journals_aside(
+        &self,
+        generation: u64,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
         for (shard, number) in &self.set_aside {
             let path = journal_path(*shard, *number);
             let aside = format!("{path}.damaged-{generation}");
@@ -414,14 +624,20 @@ impl<'a> RecoveryState<'a> {
             }
         }
         if !self.set_aside.is_empty() {
-            self.disk.sync_directory(super::journal::files::TIDELOG_DIRECTORY).await?;
+            self.disk
+                .sync_directory(super::journal::files::TIDELOG_DIRECTORY)
+                .await?;
         }
         Ok(())
     }
 }
 
 /// The deleted topic that a directory still belongs to although a new topic has its name (C11).
-async fn removed_owner(disk: &Disk, known: &KnownPartitions, tracked: &Tracked) -> io::Result<Option<TopicId>> {
+async fn removed_owner(
+    disk: &Disk,
+    known: &KnownPartitions,
+    tracked: &Tracked,
+) -> io::Result<Option<TopicId>> {
     if !disk.exists(&tracked.directory).await? {
         return Ok(None);
     }
@@ -436,7 +652,12 @@ fn matches_entry(batch: &BatchHeader, entry: &EntryHeader) -> bool {
 }
 
 /// A header that stands for bytes nobody can read.
-pub(crate) fn placeholder(first: Offset, last: Offset, size: u32, epoch: LeaderEpoch) -> BatchHeader {
+pub(crate) fn placeholder(
+    first: Offset,
+    last: Offset,
+    size: u32,
+    epoch: LeaderEpoch,
+) -> BatchHeader {
     BatchHeader {
         base_offset: first.0,
         batch_length: size as i32 - LENGTH_OVERHEAD as i32,
@@ -455,12 +676,18 @@ pub(crate) fn placeholder(first: Offset, last: Offset, size: u32, epoch: LeaderE
 }
 
 /// Removes segments that retention had taken already, and those above the end that nothing names; names what is short.
-async fn remove_leftovers(disk: &Disk, tracked: &Tracked, report: &mut RecoveryReport) -> io::Result<()> {
+async fn remove_leftovers(
+    disk: &Disk,
+    tracked: &Tracked,
+    report: &mut RecoveryReport,
+) -> io::Result<()> {
     let segments = tracked.log.segments().as_slice();
     let mut lengths = BTreeMap::new();
     let mut removed = false;
     for entry in disk.list(&tracked.directory).await? {
-        let Some((base, extension)) = parse_segment_file_name(&entry.name) else { continue };
+        let Some((base, extension)) = parse_segment_file_name(&entry.name) else {
+            continue;
+        };
         let listed = segments.iter().any(|segment| segment.base_offset == base);
         if listed && extension == "log" {
             lengths.insert(base, entry.length);
@@ -468,7 +695,8 @@ async fn remove_leftovers(disk: &Disk, tracked: &Tracked, report: &mut RecoveryR
         let above = base > tracked.log.segments().active().base_offset;
         let below = base < segments[0].base_offset;
         if extension != "snapshot" && !listed && (below || (above && !report.clean)) {
-            disk.remove_file(&format!("{}/{}", tracked.directory, entry.name)).await?;
+            disk.remove_file(&format!("{}/{}", tracked.directory, entry.name))
+                .await?;
             removed = true;
         }
     }
@@ -479,7 +707,10 @@ async fn remove_leftovers(disk: &Disk, tracked: &Tracked, report: &mut RecoveryR
         let length = lengths.get(&segment.base_offset).copied().unwrap_or(0);
         if length < u64::from(segment.size) {
             let name = segment.file_name("log");
-            report.damage.push(format!("{}/{name}: {length} bytes of {}", tracked.directory, segment.size));
+            report.damage.push(format!(
+                "{}/{name}: {length} bytes of {}",
+                tracked.directory, segment.size
+            ));
         }
     }
     Ok(())

@@ -37,17 +37,42 @@ pub(crate) struct RecoveryWriter<'a> {
 
 impl<'a> RecoveryWriter<'a> {
     pub(crate) fn new(disk: &'a Disk) -> RecoveryWriter<'a> {
-        RecoveryWriter { disk, runs: BTreeMap::new(), total: 0, files: BTreeMap::new(), directories: BTreeSet::new() }
+        RecoveryWriter {
+            disk,
+            runs: BTreeMap::new(),
+            total: 0,
+            files: BTreeMap::new(),
+            directories: BTreeSet::new(),
+        }
     }
 
     /// Adds a batch's bytes.
-    pub(crate) async fn write(&mut self, id: PartitionId, directory: &str, base: Offset, position: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(
+        &mut self,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let continues = self.runs.get(&id).is_some_and(|(_, run)| {
-            run.base == base && run.position + run.bytes.len() as u64 == position && run.bytes.len() + bytes.len() <= RUN_BYTES
+            run.base == base
+                && run.position + run.bytes.len() as u64 == position
+                && run.bytes.len() + bytes.len() <= RUN_BYTES
         });
         if !continues {
             self.flush_partition(id).await?;
-            self.runs.insert(id, (directory.to_owned(), Run { base, position, bytes: Vec::new() }));
+            self.runs.insert(
+                id,
+                (
+                    directory.to_owned(),
+                    Run {
+                        base,
+                        position,
+                        bytes: Vec::new(),
+                    },
+                ),
+            );
         }
         let (_, run) = self.runs.get_mut(&id).expect("it was just made");
         run.bytes.extend_from_slice(bytes);
@@ -97,7 +122,9 @@ impl<'a> RecoveryWriter<'a> {
     }
 
     async fn flush_partition(&mut self, id: PartitionId) -> io::Result<()> {
-        let Some((directory, run)) = self.runs.remove(&id) else { return Ok(()) };
+        let Some((directory, run)) = self.runs.remove(&id) else {
+            return Ok(());
+        };
         self.total -= run.bytes.len();
         let file = self.open(id, &directory, run.base).await?;
         let block = BLOCK_BYTES as u64;

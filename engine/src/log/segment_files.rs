@@ -66,24 +66,51 @@ impl SegmentFiles {
     }
 
     /// The segment's file, open for writing.
-    pub(crate) async fn writable(&self, disk: &Disk, id: PartitionId, directory: &str, base: Offset) -> io::Result<File> {
+    pub(crate) async fn writable(
+        &self,
+        disk: &Disk,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+    ) -> io::Result<File> {
         self.open(disk, id, directory, base, true).await
     }
 
     /// The same for a segment that may be empty: a partition's first file is made when it is needed.
-    pub(crate) async fn writable_or_new(&self, disk: &Disk, id: PartitionId, directory: &str, base: Offset) -> io::Result<File> {
+    pub(crate) async fn writable_or_new(
+        &self,
+        disk: &Disk,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+    ) -> io::Result<File> {
         match self.writable(disk, id, directory, base).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(disk, id, directory, base).await,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create(disk, id, directory, base).await
+            }
             result => result,
         }
     }
 
     /// The segment's file, open for reading.
-    pub(crate) async fn readable(&self, disk: &Disk, id: PartitionId, directory: &str, base: Offset) -> io::Result<File> {
+    pub(crate) async fn readable(
+        &self,
+        disk: &Disk,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+    ) -> io::Result<File> {
         self.open(disk, id, directory, base, false).await
     }
 
-    async fn open(&self, disk: &Disk, id: PartitionId, directory: &str, base: Offset, write: bool) -> io::Result<File> {
+    async fn open(
+        &self,
+        disk: &Disk,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+        write: bool,
+    ) -> io::Result<File> {
         if let Some(file) = self.cached(id, base, write) {
             return Ok(file);
         }
@@ -91,17 +118,29 @@ impl SegmentFiles {
         if let Some(file) = self.cached(id, base, write) {
             return Ok(file);
         }
-        let mode = if write { OpenMode::Write } else { OpenMode::Read };
+        let mode = if write {
+            OpenMode::Write
+        } else {
+            OpenMode::Read
+        };
         let file = disk.open(&segment_path(directory, base), mode).await?;
         self.keep(id, base, file.clone(), write);
         Ok(file)
     }
 
     /// Makes the segment's file, or empties a leftover of that name; its directory entry is durable.
-    pub(crate) async fn create(&self, disk: &Disk, id: PartitionId, directory: &str, base: Offset) -> io::Result<File> {
+    pub(crate) async fn create(
+        &self,
+        disk: &Disk,
+        id: PartitionId,
+        directory: &str,
+        base: Offset,
+    ) -> io::Result<File> {
         let _one = self.opening.lock().await;
         self.forget(id, base);
-        let file = disk.open(&segment_path(directory, base), OpenMode::Create).await?;
+        let file = disk
+            .open(&segment_path(directory, base), OpenMode::Create)
+            .await?;
         disk.sync_directory(directory).await?;
         self.keep(id, base, file.clone(), true);
         Ok(file)
@@ -110,8 +149,14 @@ impl SegmentFiles {
     /// Allocates space for the append and some more. Returns up to which byte of the file space is allocated.
     pub(crate) async fn make_room(&self, shard: &Shard, room: &Room) -> io::Result<u64> {
         let file = match room.new {
-            true => self.create(&shard.disk, room.id, &room.directory, room.segment_base).await?,
-            false => self.writable_or_new(&shard.disk, room.id, &room.directory, room.segment_base).await?,
+            true => {
+                self.create(&shard.disk, room.id, &room.directory, room.segment_base)
+                    .await?
+            }
+            false => {
+                self.writable_or_new(&shard.disk, room.id, &room.directory, room.segment_base)
+                    .await?
+            }
         };
         let block = BLOCK_BYTES as u64;
         let start = u64::from(room.position.0) / block * block;
@@ -140,7 +185,9 @@ impl SegmentFiles {
 
     /// Closes all files of a partition once nobody uses them.
     pub(crate) fn forget_partition(&self, id: PartitionId) {
-        self.handles.borrow_mut().retain(|(other, _), _| *other != id);
+        self.handles
+            .borrow_mut()
+            .retain(|(other, _), _| *other != id);
     }
 
     /// Closes all files once nobody uses them.
@@ -150,7 +197,9 @@ impl SegmentFiles {
 
     fn cached(&self, id: PartitionId, base: Offset, write: bool) -> Option<File> {
         let mut handles = self.handles.borrow_mut();
-        let handle = handles.get_mut(&(id, base)).filter(|handle| handle.writable || !write)?;
+        let handle = handles
+            .get_mut(&(id, base))
+            .filter(|handle| handle.writable || !write)?;
         self.clock.set(self.clock.get() + 1);
         handle.used = self.clock.get();
         Some(handle.file.clone())
@@ -159,11 +208,21 @@ impl SegmentFiles {
     fn keep(&self, id: PartitionId, base: Offset, file: File, writable: bool) {
         let mut handles = self.handles.borrow_mut();
         if handles.len() >= self.handles_max
-            && let Some(oldest) = handles.iter().min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key)
+            && let Some(oldest) = handles
+                .iter()
+                .min_by_key(|(_, handle)| handle.used)
+                .map(|(key, _)| *key)
         {
             handles.remove(&oldest);
         }
         self.clock.set(self.clock.get() + 1);
-        handles.insert((id, base), Handle { file, writable, used: self.clock.get() });
+        handles.insert(
+            (id, base),
+            Handle {
+                file,
+                writable,
+                used: self.clock.get(),
+            },
+        );
     }
 }
