@@ -33,6 +33,10 @@ def create_topic(address, topic, partitions, config, seconds=60):
             time.sleep(0.3)
 
 
+class Unreadable(Exception):
+    """A partition cannot be read to its end."""
+
+
 class Writer(threading.Thread):
     """Sends records of mixed sizes to random partitions; a trickle once its bytes for the cycle are used."""
 
@@ -162,13 +166,13 @@ def read_all(address, topic, partitions, seconds=120, starts=None):
                 elif m.error().code() == KafkaError._PARTITION_EOF:
                     ended.add(m.partition())
                 elif m.error().code() == KafkaError._AUTO_OFFSET_RESET:
-                    raise RuntimeError(f"partition {m.partition()} of {topic}: {m.error()}")
+                    raise Unreadable(f"partition {m.partition()} of {topic}: {m.error()}")
                 else:
                     last_error = m.error()
             if any(m.error() is None for m in messages):
                 idle_end = time.monotonic() + seconds
             if time.monotonic() > idle_end:
-                raise RuntimeError(f"{partitions - len(ended)} partitions were not readable to their end within "
+                raise Unreadable(f"{partitions - len(ended)} partitions were not readable to their end within "
                                    f"{seconds} s; last error {last_error}")
     finally:
         consumer.close()

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import disk                                       # noqa: E402
 from broker import ROOT, Broker                   # noqa: E402
 from history import History                       # noqa: E402
-from load import Load, create_topic, read_all     # noqa: E402
+from load import Load, Unreadable, create_topic, read_all     # noqa: E402
 from report import Report                         # noqa: E402
 
 # Each must have moved over a series with `--demand`; a kill -9 tears no group, so `common` leaves that one out.
@@ -71,7 +71,8 @@ class Series:
         self.broker.start(wait=self.o.ready)
         self.restart_seconds.append(time.monotonic() - begun)
         self.load.settle(self.o.ready)
-        self.history.verify(read_all(self.broker.address, self.topic, self.o.partitions))
+        patience = 15 if self.o.expect == "loss" else 120
+        self.history.verify(read_all(self.broker.address, self.topic, self.o.partitions, patience))
         self._count_run()
         return f"acked {acked}, in all {self.history.acked}, seen live {self.load.reader.count}, " \
                f"back in {self.restart_seconds[-1]:.2f} s{counted}"
@@ -195,12 +196,19 @@ def main():
                 print(f"  cycle {number} on a fresh disk: {e}", flush=True)
                 series.renew()
                 line = series.cycle(number)
+            except Unreadable as e:
+                if o.expect != "loss":
+                    raise
+                series.history.note_anomaly("lost", str(e))       # damage that is named and not served is noticed too
+                line = str(e)
             done += 1
             worse = sum(series.history.anomalies.values()) - bad
             if worse and o.expect == "nothing lost":
                 report.fail(f"cycle {number}", f"{worse} anomalies; {line}")
             else:
                 report.ok(f"cycle {number}", line + (f", {worse} anomalies" if worse else ""))
+            if o.expect == "loss" and worse:
+                break
         if o.expect == "nothing lost":
             series.stop_clean()
             report.ok("clean stop and start")
