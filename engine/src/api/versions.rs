@@ -24,24 +24,21 @@ const fn served(key: ApiKey, min: i16, max: i16) -> Served {
     }
 }
 
+/// An API whose answered versions are not just the advertised ones.
+const fn handled_beyond(key: ApiKey, advertised: [i16; 2], handled: [i16; 2]) -> Served {
+    Served {
+        key,
+        advertised: (advertised[0], advertised[1]),
+        handled: (handled[0], handled[1]),
+    }
+}
+
 /// All APIs of this node, by key.
 pub const SERVED: &[Served] = &[
     // KAFKA-18659: librdkafka before 2.11.1 looks for versions that nobody serves any more (PROTOCOL §1.2).
-    Served {
-        key: ApiKey::Produce,
-        advertised: (0, 9),
-        handled: (3, 9),
-    },
-    Served {
-        key: ApiKey::Fetch,
-        advertised: (4, 11),
-        handled: (4, 12),
-    },
-    Served {
-        key: ApiKey::ListOffsets,
-        advertised: (1, 6),
-        handled: (1, 11),
-    },
+    handled_beyond(ApiKey::Produce, [0, 9], [3, 9]),
+    handled_beyond(ApiKey::Fetch, [4, 11], [4, 12]),
+    handled_beyond(ApiKey::ListOffsets, [1, 6], [1, 11]),
     served(ApiKey::Metadata, 0, 8),
     served(ApiKey::FindCoordinator, 0, 4),
     served(ApiKey::ApiVersions, 0, 4),
