@@ -17,6 +17,7 @@ use super::damage::{good_batch, next_good_batch};
 use super::index::{
     IndexBuilder, LoadedIndex, RUN_INTERVAL_BYTES, SIDECAR_EXTENSION, SegmentIndex,
 };
+use super::leader_epochs::LeaderEpochs;
 use super::recovery_state::placeholder;
 use super::segment::{SegmentInfo, segment_file_name};
 use super::storage_shard::Shard;
@@ -218,7 +219,15 @@ async fn build(
         Some(loaded) => loaded.into_builder(),
         None => IndexBuilder::new(base, info.created_ms, RUN_INTERVAL_BYTES),
     };
-    scan(&file, &mut builder, scan_end, end).await?;
+    let epochs = shard.with_partition(id, |partition| partition.log.epochs().clone());
+    scan(
+        &file,
+        &mut builder,
+        scan_end,
+        end,
+        &epochs.unwrap_or_default(),
+    )
+    .await?;
     Ok(builder)
 }
 
@@ -262,13 +271,14 @@ pub(crate) async fn scan(
     builder: &mut IndexBuilder,
     scan_end: u32,
     end: Offset,
+    epochs: &LeaderEpochs,
 ) -> io::Result<()> {
     let mut wanted = SCAN_BYTES;
     while builder.info().size < scan_end {
         let position = builder.info().size;
         let rest = (scan_end - position) as usize;
         let bytes = file.read_at(u64::from(position), wanted.min(rest)).await?;
-        if push_batches(builder, &bytes, end) > 0 {
+        if push_batches(builder, &bytes, end, epochs) > 0 {
             wanted = SCAN_BYTES;
             continue;
         }
@@ -285,10 +295,17 @@ pub(crate) async fn scan(
 }
 
 /// Pushes the whole good batches at the start of `bytes`; returns their length.
-fn push_batches(builder: &mut IndexBuilder, bytes: &[u8], end: Offset) -> usize {
+fn push_batches(
+    builder: &mut IndexBuilder,
+    bytes: &[u8],
+    end: Offset,
+    epochs: &LeaderEpochs,
+) -> usize {
     let mut position = 0;
     while let Some((header, size)) = good_batch(&bytes[position..]) {
-        if header.base_offset < builder.next_offset().0 || header.next_offset() > end.0 {
+        let in_order =
+            header.base_offset >= builder.next_offset().0 && header.next_offset() <= end.0;
+        if !in_order || !has_its_epoch(&header, epochs) {
             break;
         }
         let prefix: &[u8; PREFIX_BYTES] = bytes[position..][..PREFIX_BYTES]
@@ -322,4 +339,10 @@ fn push_damage(builder: &mut IndexBuilder, length: usize, next: Offset) {
         ),
     );
     builder.close_run();
+}
+
+/// No checksum of the batch's own covers its leader epoch; the partition's history says what it must be.
+fn has_its_epoch(header: &BatchHeader, epochs: &LeaderEpochs) -> bool {
+    let expected = epochs.epoch_of(Offset(header.base_offset));
+    expected.is_none_or(|epoch| epoch.0 == header.partition_leader_epoch)
 }
