@@ -61,7 +61,12 @@ pub(crate) async fn create(
 ) -> io::Result<()> {
     if disk.exists(directory).await? {
         let owner = owner_of(disk, directory).await?;
-        let leftover = owner.is_none() && disk.list(directory).await?.is_empty();
+        // What a try to make it left that found no space is its own file at most.
+        let names = disk.list(directory).await?;
+        let leftover = owner.is_none()
+            && names
+                .iter()
+                .all(|entry| entry.name.starts_with(PARTITION_METADATA));
         if owner == Some(id.topic_id) {
             return disk.sync_directory("").await;
         }
