@@ -49,6 +49,12 @@ impl ConnectionCounts {
         }
     }
 
+    /// New limits, for connections that come from now on.
+    pub fn limit(&mut self, connections_max: usize, per_peer_max: usize) {
+        self.connections_max = connections_max;
+        self.per_peer_max = per_peer_max;
+    }
+
     /// Admits a connection from `peer` and picks its shard; `None` at a limit.
     pub fn admit(&mut self, peer: IpAddr) -> Option<(ShardId, Ticket)> {
         let total: usize = self

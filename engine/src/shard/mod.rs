@@ -498,6 +498,14 @@ impl Shard {
         }
         self.storage()
             .set_producer_expiration(producer_expiration_ms(&next));
+        if let Some(counts) = self.inner.counts.borrow_mut().as_mut() {
+            let config = &next.image.broker_config;
+            let limit = |value: i32| usize::try_from(value).unwrap_or(0);
+            counts.limit(
+                limit(config.max_connections()),
+                limit(config.max_connections_per_ip()),
+            );
+        }
         if let Err(error) = self.create_partitions(created).await {
             result = Err(error);
         }
