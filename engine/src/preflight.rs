@@ -11,20 +11,13 @@ pub use facts::gather;
 use std::fmt;
 use std::path::PathBuf;
 use tuning::Durability;
+use tuning::host::{
+    DESCRIPTORS_BASE, DESCRIPTORS_PER_SHARD, KERNEL_MIN, KERNEL_RINGS_NOT_LOCKED,
+    MEMLOCK_PER_SHARD, kernel_version,
+};
 
 /// Exit code of a process that cannot start because of its surroundings (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CODE: i32 = 78;
-
-/// The oldest kernel whose io_uring has every operation we use.
-const KERNEL_MIN: (u32, u32) = (5, 8);
-/// From here on the memory of rings is charged to the control group, not to the memlock limit.
-const KERNEL_RINGS_NOT_LOCKED: (u32, u32) = (5, 12);
-/// Locked memory an executor needs, in bytes; the runtime refuses to start below this in any case.
-const MEMLOCK_PER_SHARD: u64 = 512 << 10;
-/// Descriptors for listeners, journals, checkpoints, open segments and the first few hundred connections.
-const DESCRIPTORS_BASE: u64 = 512;
-/// Descriptors of one executor: its rings, event descriptors and journal files.
-const DESCRIPTORS_PER_SHARD: u64 = 64;
 
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
@@ -150,14 +143,8 @@ pub fn diagnose(facts: &Facts) -> Result<(), Report> {
     }
 }
 
-/// Major and minor number of a kernel release.
-fn version(kernel: &str) -> Option<(u32, u32)> {
-    let mut numbers = kernel.split(|letter: char| !letter.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 fn is_older(kernel: &str, than: (u32, u32)) -> bool {
-    version(kernel).is_some_and(|version| version < than)
+    kernel_version(kernel).is_some_and(|version| version < than)
 }
 
 fn memlock_needed(facts: &Facts) -> u64 {

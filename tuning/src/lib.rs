@@ -3,14 +3,17 @@
 //! The table (`settings`, `lookup`) says each setting's name, type, default, rule and how far it is honoured. From it
 //! come `load` (files, environment and flags to a [`BrokerConfig`]), `validate` and `apply_incremental` (changes over
 //! the wire), `describe` (DescribeConfigs), [`TopicConfig`] and the documentation. Nothing here knows a partition or a
-//! socket; reading a named file is the only I/O. Any core may call it; configurations are immutable values.
+//! socket. Any core may call it; configurations are immutable values. [`host`] and [`disk`] look at the machine, for
+//! `tidelog tune`; beside them, reading a named file is the only I/O.
 
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod disk;
 pub mod docs;
 mod environment;
 mod error;
+pub mod host;
 pub mod listeners;
 pub mod load;
 pub mod profiles;

@@ -37,6 +37,8 @@ impl NamedText {
 pub struct Sources {
     /// Name of a built-in profile.
     pub profile: Option<String>,
+    /// A profile of the user's own, in the form of the built-in ones; stronger than a built-in one.
+    pub profile_file: Option<NamedText>,
     /// A file in our own form.
     pub toml: Option<NamedText>,
     /// A file in the form of Kafka's `server.properties`.
@@ -68,6 +70,10 @@ pub fn load(sources: Sources) -> Result<(BrokerConfig, Vec<Warning>), ConfigErro
             toml_file::parse(&format!("profile {profile}"), text)?,
             &format!("profile {profile}"),
         )?;
+    }
+    if let Some(file) = &sources.profile_file {
+        let origin = format!("profile {}", file.name);
+        put_all(&mut layers, toml_file::parse(&origin, &file.text)?, &origin)?;
     }
     if let Some(file) = &sources.properties {
         put_all(&mut layers, properties::parse(&file.text), &file.name)?;

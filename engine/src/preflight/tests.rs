@@ -246,7 +246,7 @@ fn the_gatherer_finds_this_host_and_leaves_nothing_in_the_directory() {
         durability: Durability::Flush,
     };
     let facts = gather(&needs);
-    assert!(version(&facts.kernel).is_some(), "{facts:?}");
+    assert!(kernel_version(&facts.kernel).is_some(), "{facts:?}");
     assert_eq!(
         (facts.directory.created, facts.directory.writable),
         (Ok(()), Ok(()))
