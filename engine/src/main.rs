@@ -3,25 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use engine::cli::{Command, SettingsArguments};
+use engine::cli::Arguments;
 use engine::node_thread::{self, RunningNode};
 use engine::preflight;
 use tuning::BrokerConfig;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// An event log that every Apache Kafka client already speaks to.
-///
-/// Without a subcommand a node starts: by default on 127.0.0.1:9092, with its data in ./tidelog-data.
-#[derive(Debug, Parser)]
-#[command(name = "tidelog", version, args_conflicts_with_subcommands = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    settings: SettingsArguments,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

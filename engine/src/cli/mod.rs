@@ -10,15 +10,17 @@ mod offsets;
 mod output;
 mod produce;
 mod settings;
+mod shell;
 mod template;
 mod topic;
+mod tune;
 
 use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use net::cluster::{ClientSettings, Cluster, ClusterError, Topic};
 use net::platform::{ExecutorHandle, Placement, Runtime, spawn_executor};
 
@@ -30,6 +32,20 @@ pub use settings::SettingsArguments;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before something is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// An event log that every Apache Kafka client already speaks to.
+///
+/// Without a subcommand a node starts: by default on 127.0.0.1:9092, with its data in ./tidelog-data.
+#[derive(Debug, Parser)]
+#[command(name = "tidelog", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do instead of running a node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How the node is configured.
+    #[command(flatten)]
+    pub settings: SettingsArguments,
+}
 
 /// What the binary does besides running a node.
 #[derive(Debug, Subcommand)]
@@ -47,6 +63,13 @@ pub enum Command {
     /// Work on the logs of a stopped node.
     #[command(subcommand)]
     Log(log_import::LogCommand),
+    /// Look at the host and measure its disk.
+    #[command(subcommand)]
+    Tune(tune::TuneCommand),
+    /// Print a completion script for a shell.
+    Completions(shell::CompletionsArguments),
+    /// Print a manual page, or write those of all commands.
+    Man(shell::ManArguments),
 }
 
 /// Where a cluster is.
@@ -69,6 +92,8 @@ enum Failure {
     Said(String),
     /// The output says it already.
     Shown,
+    /// The output says it already, and the exit code says more.
+    Code(u8),
     /// Whoever read our output went away: nothing more to do, and no failure.
     OutputClosed,
 }
@@ -102,10 +127,14 @@ impl Command {
             Command::Consume(arguments) => on_executor(|runtime| arguments.run(runtime)),
             Command::Config(command) => command.run(),
             Command::Log(command) => command.run(),
+            Command::Tune(command) => command.run(),
+            Command::Completions(arguments) => arguments.run(),
+            Command::Man(arguments) => arguments.run(),
         };
         match outcome {
             Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
             Err(Failure::Shown) => ExitCode::FAILURE,
+            Err(Failure::Code(code)) => ExitCode::from(code),
             Err(Failure::Said(message)) => {
                 eprintln!("tidelog: {message}");
                 ExitCode::FAILURE

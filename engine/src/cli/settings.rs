@@ -11,8 +11,8 @@ pub struct SettingsArguments {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Built-in profile: default, low-latency, throughput or dev.
-    #[arg(long, value_name = "NAME")]
+    /// Built-in profile: default, low-latency, throughput or dev; or a profile's file, as `tidelog tune disk` writes it.
+    #[arg(long, value_name = "NAME|FILE")]
     profile: Option<String>,
     /// Configuration in the form of Kafka's server.properties.
     #[arg(long, value_name = "FILE")]
@@ -42,8 +42,15 @@ impl SettingsArguments {
         if self.insecure {
             sets.push(("insecure".to_owned(), "true".to_owned()));
         }
+        // A file has a directory before its name or an ending; no built-in profile has.
+        let is_file = |name: &String| name.contains(['/', '.']);
+        let (profile_file, profile) = match self.profile {
+            Some(name) if is_file(&name) => (Some(PathBuf::from(name)), None),
+            name => (None, name),
+        };
         let sources = Sources {
-            profile: self.profile,
+            profile,
+            profile_file: read(profile_file).map_err(|error| error.to_string())?,
             toml: read(self.config).map_err(|error| error.to_string())?,
             properties: read(self.properties).map_err(|error| error.to_string())?,
             environment: std::env::vars().collect(),

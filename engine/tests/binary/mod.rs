@@ -92,6 +92,11 @@ impl Node {
 
     /// Starts the node and waits until it says where it listens.
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(&mut self, more: &[&str]) {
         assert!(self.running.is_none());
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidelog"))
             .args([
@@ -102,6 +107,7 @@ impl Node {
                 "--set",
                 &self.log_dirs(),
             ])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
