@@ -10,6 +10,7 @@ pub mod cache;
 pub mod checkpoint;
 pub mod checkpoint_body;
 pub(crate) mod checkpointer;
+pub mod compaction;
 pub mod config;
 pub(crate) mod damage;
 pub(crate) mod direct_run;

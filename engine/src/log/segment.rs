@@ -179,9 +179,11 @@ impl SegmentList {
         };
         u64::from(active.size) + u64::from(question.size) > u64::from(bytes_max)
             || waited
-                > config
-                    .segment_ms
-                    .saturating_sub(roll_jitter_ms(id, active.base_offset, config))
+                > config.segment_ms_max().saturating_sub(roll_jitter_ms(
+                    id,
+                    active.base_offset,
+                    config,
+                ))
             || question.last_offset.0 - active.base_offset.0 > i64::from(i32::MAX)
     }
 
@@ -238,7 +240,7 @@ impl SegmentList {
 /// How much earlier than `segment.ms` this segment is rolled. Kafka draws a random number so that partitions do not
 /// roll at once; here it follows from the segment's identity, so that a replay decides the same.
 fn roll_jitter_ms(id: PartitionId, base: Offset, config: &LogConfig) -> i64 {
-    let span = config.segment_jitter_ms.min(config.segment_ms);
+    let span = config.segment_jitter_ms.min(config.segment_ms_max());
     if span <= 0 {
         return 0;
     }

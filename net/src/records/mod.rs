@@ -3,7 +3,7 @@
 //! What lies here: a view over the bytes of a batch that copies nothing ([`Batch`], [`BatchHeader`]), the
 //! builder that clients, coordinators and tests use ([`BatchBuilder`]), the judge of what a producer sent
 //! ([`Validator`]), and the few rewrites that a broker is allowed ([`stamp`], [`rewrite_for_log_append_time`],
-//! [`Recompressor`]).
+//! [`Recompressor`]; what compaction leaves of a batch, [`Retainer`]).
 //!
 //! Invariant: nothing here reserves memory by a length that the batch announces, and nothing panics on any
 //! input. Everything is plain computation on the core that calls it; what can be long comes in steps, so that
@@ -16,6 +16,7 @@ mod decompress;
 mod header;
 mod record;
 mod rejection;
+mod retain;
 mod rewrite;
 mod validate;
 mod varint;
@@ -30,6 +31,7 @@ pub use header::{
 };
 pub use record::{Header, Record, Records};
 pub use rejection::{Rejection, RejectionKind};
+pub use retain::{RetainRules, Retained, RetainedBatch, Retainer, StoredRecord, empty_batch};
 pub use rewrite::{
     Recompressor, recompress, rewrite_for_log_append_time, rewrite_timestamps, stamp,
 };
