@@ -1,75 +1,93 @@
-//! Benchmarks of the pieces, beside the physical references: how fast a batch is validated, and what the memory and the
-//! checksum unit of this machine could do at best. Medians of several rounds; compare only within one run.
+//! The command line of the benchmarks: `compare` beside Apache Kafka, and the physical references alone.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use net::records::{BatchBuilder, Compression, ValidationLimits, validate};
+use bench::compare::{self, Options};
+use bench::references::References;
+use clap::{Args, Parser, Subcommand};
 
-const ROUNDS: usize = 9;
-const BYTES_PER_ROUND: usize = 256 << 20;
-
-fn main() {
-    let source = vec![0x5a_u8; 1 << 20];
-    let mut target = vec![0_u8; source.len()];
-    report("memory copy, 1 MiB", source.len(), || {
-        target.copy_from_slice(black_box(&source));
-        black_box(&target);
-    });
-    report("CRC-32C, 1 MiB", source.len(), || {
-        black_box(crc32c::crc32c(black_box(&source)));
-    });
-    for (name, record_bytes, batch_bytes) in [
-        ("validate, 1 KiB records, 16 KiB batch", 1024, 16 << 10),
-        ("validate, 1 KiB records, 512 KiB batch", 1024, 512 << 10),
-        ("validate, 100 B records, 16 KiB batch", 100, 16 << 10),
-    ] {
-        measure_validation(name, Compression::None, record_bytes, batch_bytes);
-    }
-    for codec in [
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ] {
-        let name = format!("validate, 1 KiB records, 64 KiB unpacked, {}", codec.name());
-        measure_validation(&name, codec, 1024, 64 << 10);
-    }
+/// Tidelog beside Apache Kafka and beside what the machine can do at best.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// Rates count the bytes of the records, not those of the packed batch.
-fn measure_validation(name: &str, codec: Compression, record_bytes: usize, batch_bytes: usize) {
-    let mut builder = BatchBuilder::new().compression(codec, None);
-    let count = (batch_bytes / record_bytes).max(1);
-    for number in 0..count {
-        let value: Vec<u8> = (0..record_bytes)
-            .map(|byte| ((byte * 7 + number) % 61) as u8)
-            .collect();
-        builder.append(None, Some(&value), &[], 0);
+#[derive(Subcommand)]
+enum Command {
+    /// Run the same plans against Tidelog and Apache Kafka 4.3.1 in alternation, and say which goals hold
+    Compare(Compare),
+    /// Measure the disk, the loopback and the memory without a broker
+    References {
+        /// Folder on the disk to measure
+        #[arg(long, default_value = ".")]
+        disk: PathBuf,
+        /// Seconds of the write-and-flush loop
+        #[arg(long, default_value_t = 10.0)]
+        flush_seconds: f64,
+    },
+}
+
+#[derive(Args)]
+struct Compare {
+    /// A named subset with shorter runs, at most 15 minutes; the other goals are marked not_run
+    #[arg(long)]
+    quick: bool,
+    /// Measure only these rows
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Write the goals with all raw runs as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report as one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Folder of finished rows: go on where a run ended
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Folder on the disk to measure [default: target/compare]
+    #[arg(long, value_name = "DIR")]
+    disk: Option<PathBuf>,
+    /// The first of the ports that the brokers use
+    #[arg(long, default_value_t = 22_200)]
+    port: u16,
+    /// Cargo profile of tidelog and loadgen
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Take the binaries that are there
+    #[arg(long)]
+    no_build: bool,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Compare(asked) => compare::compare(&Options {
+            quick: asked.quick,
+            only: asked.only,
+            json: asked.json,
+            html: asked.html,
+            resume: asked.resume,
+            disk: asked.disk,
+            port: asked.port,
+            profile: asked.profile,
+            no_build: asked.no_build,
+        }),
+        Command::References {
+            disk,
+            flush_seconds,
+        } => References::measure(&disk, flush_seconds).map(|found| {
+            let text = serde_json::to_string_pretty(&found).expect("plain data");
+            println!("{text}");
+            println!("floor: {:.2} CPU-s/GB", found.floor_cpu_s_per_gb());
+        }),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
-    let batch = builder.build(0, -1);
-    let limits = ValidationLimits::default();
-    report(name, count * record_bytes, || {
-        validate(black_box(&batch), &limits, 0).expect("the batch is valid");
-    });
-}
-
-fn report(name: &str, bytes: usize, mut work: impl FnMut()) {
-    let calls = (BYTES_PER_ROUND / bytes).max(1);
-    let mut rounds: Vec<Duration> = (0..ROUNDS)
-        .map(|_| {
-            let start = now();
-            (0..calls).for_each(|_| work());
-            now() - start
-        })
-        .collect();
-    rounds.sort();
-    let rate = |time: Duration| (calls * bytes) as f64 / time.as_secs_f64() / 1e9;
-    let (median, slowest) = (rate(rounds[ROUNDS / 2]), rate(rounds[ROUNDS - 1]));
-    println!("{name:<55} {median:>7.2} GB/s (slowest round {slowest:.2})");
-}
-
-#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
-    Instant::now()
 }
