@@ -4,6 +4,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod data_directory;
+pub mod groups;
 pub mod limits;
 pub mod metrics;
 pub mod metrics_http;

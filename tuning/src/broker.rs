@@ -181,6 +181,16 @@ typed! {
     group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms";
     /// Partitions of the offsets topic.
     offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions";
+    /// Largest number of members of a classic group.
+    group_max_size: i32 = "group.max.size";
+    /// Largest metadata of a committed offset, in bytes.
+    offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes";
+    /// How long committed offsets that nobody uses are kept, in minutes.
+    offsets_retention_minutes: i32 = "offsets.retention.minutes";
+    /// Pause between two looks for offsets that expired, in milliseconds.
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms";
+    /// Segment size of the offsets topic, in bytes.
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes";
     /// Partitions of the transaction topic.
     transaction_state_log_num_partitions: i32 = "transaction.state.log.num.partitions";
 }

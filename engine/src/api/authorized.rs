@@ -6,6 +6,8 @@ pub(super) const NOT_ASKED: i32 = i32::MIN;
 const CLUSTER_ALL: i32 = 8096;
 /// Read, write, create, delete, alter, describe, describe and alter configs.
 const TOPIC_ALL: i32 = 3576;
+/// Read, delete, describe, describe and alter configs.
+const GROUP_ALL: i32 = 3400;
 
 /// On the cluster.
 pub(super) fn cluster(asked: bool) -> i32 {
@@ -15,4 +17,9 @@ pub(super) fn cluster(asked: bool) -> i32 {
 /// On a topic.
 pub(super) fn topic(asked: bool) -> i32 {
     if asked { TOPIC_ALL } else { NOT_ASKED }
+}
+
+/// On a group.
+pub(super) fn group(asked: bool) -> i32 {
+    if asked { GROUP_ALL } else { NOT_ASKED }
 }

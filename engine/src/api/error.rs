@@ -6,6 +6,7 @@ use net::records::RejectionKind;
 
 use super::ErrorCode;
 use crate::cluster::controller::ControlErrorKind;
+use crate::groups::GroupError;
 use crate::log::{AppendError, ReadError};
 
 impl From<&AppendError> for ErrorCode {
@@ -75,6 +76,40 @@ impl From<ControlErrorKind> for ErrorCode {
             ControlErrorKind::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
             ControlErrorKind::UnknownServerError => ErrorCode::UnknownServerError,
             ControlErrorKind::Storage => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl From<GroupError> for ErrorCode {
+    fn from(error: GroupError) -> ErrorCode {
+        match error {
+            GroupError::Loading => ErrorCode::CoordinatorLoadInProgress,
+            GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+            GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+            GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+            GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+            GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+            GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+            GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+            GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            GroupError::GroupNotFound => ErrorCode::GroupIdNotFound,
+            GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            GroupError::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            GroupError::UnstableOffset => ErrorCode::UnstableOffsetCommit,
+            GroupError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+            GroupError::UnknownTopicId => ErrorCode::UnknownTopicId,
+            GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+            GroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,
+            GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+            GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+            GroupError::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
+            GroupError::InvalidRequest => ErrorCode::InvalidRequest,
+            GroupError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
+            GroupError::LimitReached => ErrorCode::UnknownServerError,
         }
     }
 }

@@ -1,16 +1,24 @@
-//! FindCoordinator: no coordinator runs yet, and the answer says so in a way that clients understand and retry.
+//! FindCoordinator: who keeps a group. On a node of one that is this node; the offsets topic is made on the first call.
+//!
+//! There is no transaction coordinator yet, and the answer says so in a way that clients understand and retry.
 
 use net::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 
 use super::{ErrorCode, RequestContext};
+use crate::cluster::ControlRequest;
+use crate::cluster::topics::NewTopic;
+use crate::groups::OFFSETS_TOPIC;
 use crate::shard::connection::Outgoing;
 
 /// From this version on several keys are looked up at once.
 const VERSION_WITH_KEYS: i16 = 4;
-const UNAVAILABLE: &str = "This version of Tidelog has no group or transaction coordinator yet: assign partitions by \
-                           hand (consumer.assign) and produce without a transactional.id.";
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const NO_TRANSACTIONS: &str = "This version of Tidelog has no transaction coordinator yet: produce without a \
+                               transactional.id.";
+const NO_OFFSETS_TOPIC: &str = "The topic for offsets cannot be created; see the broker's log.";
 const UNKNOWN_TYPE: &str = "This most likely occurs because of a request being malformed by the client library or the \
                             message was sent to an incompatible broker. See the broker logs for more details.";
 
@@ -18,18 +26,28 @@ pub(super) async fn handle(
     context: &RequestContext,
     request: FindCoordinatorRequest<'_>,
 ) -> Outgoing {
-    // 0 is a group, 1 a transactional id; share groups came with a later version.
-    let (code, message) = match request.key_type {
-        0 | 1 => (ErrorCode::CoordinatorNotAvailable, UNAVAILABLE),
-        _ => (ErrorCode::InvalidRequest, UNKNOWN_TYPE),
+    let refusal = match request.key_type {
+        GROUP if create_offsets_topic(context).await => None,
+        GROUP => Some((ErrorCode::CoordinatorNotAvailable, NO_OFFSETS_TOPIC)),
+        TRANSACTION => Some((ErrorCode::CoordinatorNotAvailable, NO_TRANSACTIONS)),
+        _ => Some((ErrorCode::InvalidRequest, UNKNOWN_TYPE)),
     };
+    let image = context.image();
+    let (host, port) = context.advertised();
+    let (node_id, host, port) = match refusal {
+        None => (image.node_id, host, i32::from(port)),
+        Some(_) => (-1, "", -1),
+    };
+    let (code, message) =
+        refusal.map_or((ErrorCode::None, None), |(code, text)| (code, Some(text)));
     let response = if context.version() >= VERSION_WITH_KEYS {
         let coordinators = request.coordinator_keys.iter().map(|key| Coordinator {
             key,
-            node_id: -1,
-            port: -1,
+            node_id,
+            host,
+            port,
             error_code: code.code(),
-            error_message: Some(message),
+            error_message: message,
             ..Default::default()
         });
         FindCoordinatorResponse {
@@ -39,11 +57,49 @@ pub(super) async fn handle(
     } else {
         FindCoordinatorResponse {
             error_code: code.code(),
-            error_message: Some(message),
-            node_id: -1,
-            port: -1,
+            error_message: message,
+            node_id,
+            host,
+            port,
             ..Default::default()
         }
     };
     context.reply(|writer, version| response.encode(writer, version))
+}
+
+/// Makes the topic that groups are kept in, unless it exists; false if that fails. A node of one keeps one replica,
+/// whatever `offsets.topic.replication.factor` says.
+async fn create_offsets_topic(context: &RequestContext) -> bool {
+    let image = context.image();
+    if image.topic(OFFSETS_TOPIC).is_some() {
+        return true;
+    }
+    let config = &image.broker_config;
+    let set = |key: &str, value: String| (key.to_owned(), Some(value));
+    let topic = NewTopic {
+        name: OFFSETS_TOPIC.to_owned(),
+        partitions: config.offsets_topic_num_partitions(),
+        replication_factor: 1,
+        configs: vec![
+            set("cleanup.policy", "compact".to_owned()),
+            set("compression.type", "producer".to_owned()),
+            set(
+                "segment.bytes",
+                config.offsets_topic_segment_bytes().to_string(),
+            ),
+        ],
+        ..NewTopic::default()
+    };
+    let created = context
+        .control(ControlRequest::CreateTopics {
+            topics: vec![topic],
+            validate_only: false,
+        })
+        .await;
+    // Another connection may have been first.
+    let exists = context.image().topic(OFFSETS_TOPIC).is_some();
+    if !exists {
+        tracing::error!(?created, "the topic for offsets cannot be created");
+    }
+    exists
 }

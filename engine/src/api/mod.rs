@@ -18,25 +18,36 @@ use tracing::{debug, error};
 
 mod api_versions;
 mod authorized;
+mod coordinated;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 pub mod error;
 pub mod error_code;
 mod fetch;
 pub mod fetch_session;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod owners;
 mod produce;
 mod produce_batch;
+mod sync_group;
 mod topic_results;
 pub mod versions;
 
@@ -257,6 +268,16 @@ async fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
         ApiKey::Fetch => handle!(fetch, FetchRequest),
         ApiKey::ListOffsets => handle!(list_offsets, ListOffsetsRequest),
         ApiKey::Metadata => handle!(metadata, MetadataRequest),
+        ApiKey::OffsetCommit => handle!(offset_commit, OffsetCommitRequest),
+        ApiKey::OffsetFetch => handle!(offset_fetch, OffsetFetchRequest),
+        ApiKey::JoinGroup => handle!(join_group, JoinGroupRequest),
+        ApiKey::Heartbeat => handle!(heartbeat, HeartbeatRequest),
+        ApiKey::LeaveGroup => handle!(leave_group, LeaveGroupRequest),
+        ApiKey::SyncGroup => handle!(sync_group, SyncGroupRequest),
+        ApiKey::DescribeGroups => handle!(describe_groups, DescribeGroupsRequest),
+        ApiKey::ListGroups => handle!(list_groups, ListGroupsRequest),
+        ApiKey::DeleteGroups => handle!(delete_groups, DeleteGroupsRequest),
+        ApiKey::OffsetDelete => handle!(offset_delete, OffsetDeleteRequest),
         ApiKey::FindCoordinator => handle!(find_coordinator, FindCoordinatorRequest),
         ApiKey::CreateTopics => handle!(create_topics, CreateTopicsRequest),
         ApiKey::DeleteTopics => handle!(delete_topics, DeleteTopicsRequest),

@@ -7,6 +7,7 @@ use net::platform::DetachedStream;
 
 use super::view::ClusterView;
 use crate::cluster::{ControlRequest, ControlResponse};
+use crate::groups::GroupCall;
 use crate::log::{AppendError, Appended, FoundOffset, ReadError, StorageError};
 use crate::metrics::ShardMetrics;
 use crate::partition::{EpochLookup, FetchOutcome, OffsetLookup, PartitionAppend, PartitionFetch};
@@ -28,6 +29,8 @@ pub enum ShardRequest {
     Control(ControlRequest),
     /// Take over a new view of the cluster: create, delete and configure the partitions it gives this shard.
     Publish(Arc<ClusterView>),
+    /// Something of a group; answered on the call's own way back, this only says that it was taken.
+    Group(GroupCall),
     /// Serve a connection that shard 0 accepted.
     Connection(Accepted),
     /// Add up the counters.

@@ -31,6 +31,7 @@ pub use view::{ClusterView, TopicView};
 use crate::api::fetch_session::FetchSessions;
 use crate::cluster::producer_ids::ProducerIdBlock;
 use crate::cluster::{ControlRequest, ControlResponse, MetadataImage, PartitionImage, TopicImage};
+use crate::groups::{Coordinator, OFFSETS_TOPIC};
 use crate::log::{Generation, RecoveredPartition, Storage, StorageError};
 use crate::metrics::{Counters, ShardMetrics};
 use crate::node::NodeSettings;
@@ -78,6 +79,7 @@ struct Inner {
     id: ShardId,
     runtime: Runtime,
     storage: Storage,
+    groups: Coordinator,
     mesh: Mesh,
     settings: Arc<NodeSettings>,
     view: RefCell<Arc<ClusterView>>,
@@ -123,12 +125,14 @@ impl Shard {
         )
         .await?;
         storage.set_producer_expiration(producer_expiration_ms(&view));
+        let groups = Coordinator::new(runtime, &storage, view.image.clone());
         let (mesh, receiver) = seat.take();
         let shard = Shard {
             inner: Rc::new(Inner {
                 id,
                 runtime: runtime.clone(),
                 storage,
+                groups,
                 mesh,
                 view: RefCell::new(view),
                 control: RefCell::default(),
@@ -152,6 +156,8 @@ impl Shard {
         shard.spawn_until_stopped(requests);
         shard.spawn_until_stopped(responses);
         shard.spawn_until_stopped(watch_deadlines(shard.clone()));
+        shard.spawn_until_stopped(shard.groups().clone().run_timers());
+        shard.follow_groups(&shard.view());
         if shard.settings().detect_stalls {
             shard.spawn_until_stopped(stall::watch(shard.clone()));
         }
@@ -183,6 +189,10 @@ impl Shard {
     /// Its partitions.
     pub fn storage(&self) -> &Storage {
         &self.inner.storage
+    }
+    /// The groups of its partitions of the offsets topic.
+    pub fn groups(&self) -> &Coordinator {
+        &self.inner.groups
     }
     /// The way to the other shards.
     pub fn mesh(&self) -> &Mesh {
@@ -294,6 +304,7 @@ impl Shard {
     /// Takes no further request and waits until those under way are answered, or for too long.
     pub async fn drain(&self) {
         self.draining().raise();
+        self.groups().stop();
         for connection in self.connections() {
             connection.drain();
         }
@@ -376,6 +387,10 @@ impl Shard {
                 self.runtime()
                     .spawn(async move { back.answer(ShardResponse::Fetch(fetching.await)) });
             }
+            ShardRequest::Group(call) => {
+                self.groups().take(call);
+                back.answer(ShardResponse::Done);
+            }
             ShardRequest::Connection(accepted) => {
                 connection::serve(self, accepted);
                 back.answer(ShardResponse::Done);
@@ -414,6 +429,10 @@ impl Shard {
                 }
             }
             ShardRequest::Publish(view) => ShardResponse::Published(self.follow(view).await),
+            ShardRequest::Group(call) => {
+                self.groups().take(call);
+                ShardResponse::Done
+            }
             ShardRequest::Connection(accepted) => {
                 connection::serve(self, accepted);
                 ShardResponse::Done
@@ -442,6 +461,17 @@ impl Shard {
                 .filter(move |(_, _, owner)| *owner == me)
                 .map(move |(id, partition, _)| (id, partition, topic))
         })
+    }
+
+    fn follow_groups(&self, view: &ClusterView) {
+        let owned: Vec<PartitionId> = view
+            .topic(OFFSETS_TOPIC)
+            .into_iter()
+            .flat_map(|topic| (0..).map_while(|index| topic.partition(index)))
+            .filter(|(_, _, owner)| *owner == self.id())
+            .map(|(id, _, _)| id)
+            .collect();
+        self.groups().follow(&view.image, &owned);
     }
 
     /// Several at a time: each waits for the disk more than once.
@@ -510,6 +540,7 @@ impl Shard {
             result = Err(error);
         }
         self.inner.view.replace(next.clone());
+        self.follow_groups(&next);
         for (id, _, topic) in self.own_partitions(&before) {
             if next.owner(id).is_none()
                 && let Err(error) = self.storage().delete_partition(id).await

@@ -41,13 +41,13 @@ table! { Broker;
         "Group protocols the coordinator offers.";
     "group.coordinator.threads": Int = "4", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads of the coordinator.";
-    "group.initial.rebalance.delay.ms": Int = "3000", ReadOnly, Any, [pending GROUPS],
+    "group.initial.rebalance.delay.ms": Int = "3000", ReadOnly, Any, [honoured],
         "How long an empty classic group waits for more members.";
-    "group.max.session.timeout.ms": Int = "1800000", ReadOnly, Any, [pending GROUPS],
+    "group.max.session.timeout.ms": Int = "1800000", ReadOnly, Any, [honoured],
         "Largest session timeout of a classic group's member.";
-    "group.max.size": Int = "2147483647", ReadOnly, AtLeast(1), [refused GROUPS],
+    "group.max.size": Int = "2147483647", ReadOnly, AtLeast(1), [honoured],
         "Members of a classic group.";
-    "group.min.session.timeout.ms": Int = "6000", ReadOnly, Any, [pending GROUPS],
+    "group.min.session.timeout.ms": Int = "6000", ReadOnly, Any, [honoured],
         "Smallest session timeout of a classic group's member.";
     "group.share.assignment.interval.ms": Int = "1000", ClusterWide, Between(0, 15_000), [pending GROUPS],
         "Shortest time between two assignments of a share group.";
@@ -117,23 +117,23 @@ table! { Broker;
         "Standby copies of a streams group's tasks.";
     "group.streams.session.timeout.ms": Int = "45000", ReadOnly, Any, [refused GROUPS],
         "Silence after which a streams group's member is taken for dead.";
-    "offset.metadata.max.bytes": Int = "4096", ReadOnly, Any, [refused GROUPS],
+    "offset.metadata.max.bytes": Int = "4096", ReadOnly, Any, [honoured],
         "Largest note with a committed offset.";
     "offsets.commit.timeout.ms": Int = "5000", ReadOnly, Any, [refused GROUPS],
         "How long a commit may take.";
     "offsets.load.buffer.size": Int = "5242880", ReadOnly, Any, [refused GROUPS],
         "Buffer for loading committed offsets.";
-    "offsets.retention.check.interval.ms": Long = "600000", ReadOnly, Any, [refused GROUPS],
+    "offsets.retention.check.interval.ms": Long = "600000", ReadOnly, Any, [honoured],
         "How often expired offsets are looked for.";
-    "offsets.retention.minutes": Int = "10080", ReadOnly, AtLeast(1), [pending GROUPS],
+    "offsets.retention.minutes": Int = "10080", ReadOnly, AtLeast(1), [honoured],
         "How long the offsets of an empty group are kept.";
     "offsets.topic.compression.codec": Int = "0", ReadOnly, Any, [refused GROUPS],
         "Codec of the offsets topic.";
-    "offsets.topic.num.partitions": Int = "50", ReadOnly, AtLeast(1), [pending GROUPS],
+    "offsets.topic.num.partitions": Int = "50", ReadOnly, AtLeast(1), [honoured],
         "Partitions of the offsets topic.";
     "offsets.topic.replication.factor": Short = "3", ReadOnly, AtLeast(1), [allowed ONE_COPY &["1"]],
         "Replicas of the offsets topic; a node of one keeps one, whatever the default says.";
-    "offsets.topic.segment.bytes": Int = "104857600", ReadOnly, AtLeast(1), [pending GROUPS],
+    "offsets.topic.segment.bytes": Int = "104857600", ReadOnly, AtLeast(1), [honoured],
         "Segment size of the offsets topic.";
     "share.coordinator.append.linger.ms": Int = "-1", ReadOnly, Any, [refused GROUPS],
         "How long the share coordinator gathers records.";
