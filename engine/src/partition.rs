@@ -4,6 +4,7 @@
 //! order in which requests arrive is the order in which they take effect.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 
 use net::platform::Runtime;
@@ -146,19 +147,55 @@ pub fn plan_fetch(
     PlannedFetch::Wait(watches, available)
 }
 
-/// Carries plans out one after the other.
+/// Reads of one fetch that wait for the disk together.
+const READS_TOGETHER: usize = 16;
+
+/// Carries plans out; those that need the disk, a few at a time.
 pub async fn execute_reads(
     storage: &Storage,
     plans: Vec<Result<ReadPlan, ReadError>>,
 ) -> Vec<Result<ReadResult, ReadError>> {
-    let mut results = Vec::with_capacity(plans.len());
-    for plan in plans {
+    let mut results: Vec<Option<Result<ReadResult, ReadError>>> = Vec::with_capacity(plans.len());
+    let mut reading = Vec::new();
+    for (index, plan) in plans.into_iter().enumerate() {
         results.push(match plan {
-            Ok(plan) => storage.execute_read(plan).await,
-            Err(error) => Err(error),
+            Ok(plan) if plan.needs_disk() => {
+                let read = storage.execute_read(plan);
+                reading.push(Box::pin(async move { (index, read.await) }));
+                None
+            }
+            Ok(plan) => Some(storage.execute_read(plan).await),
+            Err(error) => Some(Err(error)),
         });
+        if reading.len() == READS_TOGETHER {
+            finish_reads(&mut reading, &mut results).await;
+        }
     }
-    results
+    finish_reads(&mut reading, &mut results).await;
+    let read = |result: Option<_>| result.expect("every read was finished");
+    results.into_iter().map(read).collect()
+}
+
+/// Waits for all of `reading` and puts each result in its place.
+async fn finish_reads<F: Future<Output = (usize, Result<ReadResult, ReadError>)> + Unpin>(
+    reading: &mut Vec<F>,
+    results: &mut [Option<Result<ReadResult, ReadError>>],
+) {
+    poll_fn(|context| {
+        reading.retain_mut(|read| match Pin::new(read).poll(context) {
+            Poll::Ready((index, result)) => {
+                results[index] = Some(result);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if reading.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Resolves when the first of `watches` does; never if there are none.

@@ -92,6 +92,11 @@ impl ReadPlan {
     pub fn bytes_available(&self) -> usize {
         self.bytes_estimate
     }
+
+    /// Whether carrying it out reads a segment.
+    pub fn needs_disk(&self) -> bool {
+        matches!(self.source, ReadSource::Segment { .. })
+    }
 }
 
 /// What a read gives.
