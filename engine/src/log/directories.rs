@@ -14,7 +14,7 @@ use super::kafka_files::{
 };
 use super::segment::segment_file_name;
 use super::storage_shard::Shard;
-use crate::platform::Disk;
+use crate::platform::{DirectoryLook, Disk};
 use crate::types::{PartitionId, TopicId};
 
 /// `partition.metadata` is two short lines.
@@ -34,21 +34,27 @@ pub(crate) async fn owner_of(disk: &Disk, directory: &str) -> io::Result<Option<
     }
 }
 
-/// Makes sure that an existing directory, which a checkpoint or journal names, says whose it is. True if it did not.
-pub(crate) async fn restore_owner(
+/// Many directories at once, with what they say about their owner.
+pub(crate) async fn look_into(
     disk: &Disk,
-    id: PartitionId,
-    directory: &str,
-) -> io::Result<bool> {
-    if !disk.exists(directory).await? || owner_of(disk, directory).await? == Some(id.topic_id) {
-        return Ok(false);
-    }
+    directories: Vec<String>,
+) -> io::Result<Vec<Option<DirectoryLook>>> {
+    disk.look_into(directories, PARTITION_METADATA, METADATA_BYTES_MAX)
+        .await
+}
+
+/// The same as [`owner_of`], of a directory that was looked into.
+pub(crate) fn owner_in(look: &DirectoryLook) -> Option<TopicId> {
+    decode_partition_metadata(look.small_file.as_deref()?).ok()
+}
+
+/// Lets an existing directory, which a checkpoint or journal names, say whose it is.
+pub(crate) async fn write_owner(disk: &Disk, id: PartitionId, directory: &str) -> io::Result<()> {
     disk.write_small(
         &format!("{directory}/{PARTITION_METADATA}"),
         encode_partition_metadata(id.topic_id).as_bytes(),
     )
-    .await?;
-    Ok(true)
+    .await
 }
 
 /// Makes the directory with its `partition.metadata`; durable when this returns. A directory of that name that belongs
@@ -81,11 +87,7 @@ pub(crate) async fn create(
         }
     }
     disk.create_directory(directory).await?;
-    disk.write_small(
-        &format!("{directory}/{PARTITION_METADATA}"),
-        encode_partition_metadata(id.topic_id).as_bytes(),
-    )
-    .await?;
+    write_owner(disk, id, directory).await?;
     disk.sync_directory("").await
 }
 
@@ -129,7 +131,7 @@ pub(crate) async fn remove(disk: &Disk, directory: &str) {
     }
 }
 
-/// What Kafka's tools and brokers expect beside the segments after a clean stop.
+/// What Kafka's tools and brokers expect beside the segments after a clean stop; durable with the last checkpoint.
 pub(crate) async fn write_kafka_state(shard: &Shard, id: PartitionId) -> io::Result<()> {
     let state = shard.with_partition(id, |partition| {
         let log = &partition.log;
@@ -147,7 +149,7 @@ pub(crate) async fn write_kafka_state(shard: &Shard, id: PartitionId) -> io::Res
     };
     shard
         .disk
-        .write_small(
+        .replace_small(
             &format!("{directory}/{LEADER_EPOCH_CHECKPOINT}"),
             epochs.as_bytes(),
         )
@@ -163,6 +165,6 @@ pub(crate) async fn write_kafka_state(shard: &Shard, id: PartitionId) -> io::Res
     }
     shard
         .disk
-        .write_small(&format!("{directory}/{name}"), &snapshot)
+        .replace_small(&format!("{directory}/{name}"), &snapshot)
         .await
 }

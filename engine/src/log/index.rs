@@ -401,10 +401,14 @@ impl IndexBuilder {
         self.run_is_open.set(false);
     }
 
+    /// Length of the sidecar file.
+    pub fn encoded_bytes(&self) -> usize {
+        PREAMBLE_BYTES + SUMMARY_BYTES + self.runs.len() * ENTRY_BYTES
+    }
+
     /// The sidecar file's content.
     pub fn encode(&self) -> Vec<u8> {
-        let mut file =
-            Vec::with_capacity(PREAMBLE_BYTES + SUMMARY_BYTES + self.runs.len() * ENTRY_BYTES);
+        let mut file = Vec::with_capacity(self.encoded_bytes());
         file.extend_from_slice(&MAGIC);
         file.extend_from_slice(&VERSION.to_le_bytes());
         file.extend_from_slice(&[0; 4]);

@@ -24,7 +24,7 @@ use super::journal::format::Generation;
 use super::journal::group::ChainEnd;
 use super::kafka_files::CLEAN_SHUTDOWN;
 use super::partition_checkpoint::PartitionCheckpoint;
-use super::recovery_report::RecoveryReport;
+use super::recovery_report::{Phases, RecoveryReport};
 use super::recovery_state::RecoveryState;
 use super::storage::{StorageError, StorageSettings};
 use crate::platform::{Disk, OpenMode};
@@ -86,11 +86,23 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
-/// What the checkpoints say: where replay begins.
-struct Base {
+/// Where replay begins.
+#[derive(Default)]
+struct Replay {
     generation: Option<Generation>,
-    partitions: BTreeMap<PartitionId, PartitionCheckpoint>,
     cuts: BTreeMap<ShardId, ChainEnd>,
+}
+
+impl Replay {
+    fn cut(&self, shard: ShardId) -> ChainEnd {
+        self.cuts.get(&shard).copied().unwrap_or(CHAIN_START)
+    }
+}
+
+/// What the checkpoints say.
+struct Base {
+    replay: Replay,
+    partitions: BTreeMap<PartitionId, PartitionCheckpoint>,
     /// Which shard's checkpoint a partition stands in.
     owners: BTreeMap<PartitionId, ShardId>,
     /// The start checkpoint that is to be overwritten first.
@@ -105,34 +117,49 @@ pub async fn recover(
     settings: &StorageSettings,
     known: &KnownPartitions,
 ) -> Result<Recovered, StorageError> {
-    let mut report = RecoveryReport::default();
+    let mut report = RecoveryReport {
+        phases: Phases::begin(runtime.monotonic()),
+        ..RecoveryReport::default()
+    };
     prepare_directory(disk, &mut report)
         .await
         .map_err(StorageError::during("preparing the data directory"))?;
-    let mut journals = open_journals(disk)
+    let journals = open_journals(disk)
         .await
         .map_err(StorageError::during("opening the journals"))?;
     let base = read_base(disk, &journals, &mut report).await?;
+    report.phases.end("checkpoints", runtime.monotonic());
     let mut state = RecoveryState::new(
         disk,
         runtime.wall_clock_ms(),
         known,
         base.partitions,
         base.owners,
+        // As much as a running shard may pin.
+        usize::try_from(settings.journal_dirty_bytes_max).unwrap_or(usize::MAX),
     );
-    if let Some(generation) = base.generation {
-        for (shard, files) in &mut journals {
-            let cut = base.cuts.get(shard).copied().unwrap_or(CHAIN_START);
-            state
-                .replay_journal(generation, *shard, files, cut, &mut report)
-                .await
-                .map_err(StorageError::during(format!(
-                    "replaying the journal of shard {shard}"
-                )))?;
-        }
+    let ends = first_pass(
+        runtime,
+        disk,
+        &mut state,
+        &journals,
+        &base.replay,
+        &mut report,
+    )
+    .await?;
+    for (shard, end) in ends {
+        let generation = base.replay.generation.expect("a journal was read");
+        let cut = base.replay.cut(shard);
+        state
+            .replay_journal(generation, shard, &journals[&shard], cut, end, &mut report)
+            .await
+            .map_err(StorageError::during(format!(
+                "replaying the journal of shard {shard}"
+            )))?;
     }
+    report.phases.end("second_pass", runtime.monotonic());
     let kept = state
-        .finish(runtime, &mut report)
+        .finish(runtime, settings.flushes(), &mut report)
         .await
         .map_err(StorageError::during("writing recovered segments"))?;
     if settings.flushes() {
@@ -144,8 +171,9 @@ pub async fn recover(
             .await
             .map_err(StorageError::during("flushing recovered segments"))?;
     }
+    report.phases.end("flush", runtime.monotonic());
     let generation = Generation {
-        number: base.generation.map_or(1, |old| old.number + 1),
+        number: base.replay.generation.map_or(1, |old| old.number + 1),
         secret: new_secret(runtime),
     };
     let header = CheckpointHeader {
@@ -162,6 +190,8 @@ pub async fn recover(
         .set_journals_aside(generation.number, &mut report)
         .await
         .map_err(StorageError::during("setting damaged journals aside"))?;
+    report.phases.end("new_checkpoints", runtime.monotonic());
+    tracing::info!("recovery: {}", report.phases);
     let partitions = kept
         .into_values()
         .filter(|checkpoint| known.partitions.contains_key(&checkpoint.id))
@@ -174,6 +204,53 @@ pub async fn recover(
     })
 }
 
+/// Reads every journal, and brings the directories in order meanwhile: the second pass then finds the files' places in
+/// memory. Gives each journal's last group.
+async fn first_pass(
+    runtime: &Runtime,
+    disk: &Disk,
+    state: &mut RecoveryState<'_>,
+    journals: &BTreeMap<ShardId, Vec<JournalFile>>,
+    replay: &Replay,
+    report: &mut RecoveryReport,
+) -> Result<BTreeMap<ShardId, u64>, StorageError> {
+    let places = state.places();
+    let looking = async {
+        let directories = places.iter().map(|(_, directory, _)| directory.clone());
+        let looks = directories::look_into(disk, directories.collect()).await;
+        let newest = places.iter().map(|(.., newest)| newest.clone());
+        disk.look_up_places(newest.collect()).await;
+        looks
+    };
+    let reading = async {
+        let mut ends = BTreeMap::new();
+        let Some(generation) = replay.generation else {
+            return Ok(ends);
+        };
+        for (shard, files) in journals {
+            let end = state
+                .read_journal(generation, *shard, files, replay.cut(*shard), report)
+                .await
+                .map_err(StorageError::during(format!(
+                    "reading the journal of shard {shard}"
+                )))?;
+            ends.insert(*shard, end);
+        }
+        Ok(ends)
+    };
+    let (looks, ends) = futures_lite::future::zip(looking, reading).await;
+    let ends = ends?;
+    let looks = looks.map_err(StorageError::during("looking into the directories"))?;
+    report.phases.end("first_pass", runtime.monotonic());
+    let looks = places.into_iter().map(|(id, ..)| id).zip(looks).collect();
+    state
+        .settle_directories(runtime, looks, report)
+        .await
+        .map_err(StorageError::during("settling the directories"))?;
+    report.phases.end("directories", runtime.monotonic());
+    Ok(ends)
+}
+
 /// Begins a new generation on top of start checkpoints that [`recover`] wrote: `change` edits their partitions and gives
 /// the new body. No journal of the present generation may have been written.
 pub(crate) async fn begin_generation(
@@ -184,7 +261,7 @@ pub(crate) async fn begin_generation(
     let mut base = read_base(disk, &BTreeMap::new(), &mut RecoveryReport::default()).await?;
     let body = change(&mut base.partitions);
     let generation = Generation {
-        number: base.generation.map_or(1, |old| old.number + 1),
+        number: base.replay.generation.map_or(1, |old| old.number + 1),
         secret: new_secret(runtime),
     };
     let header = CheckpointHeader {
@@ -274,21 +351,22 @@ async fn read_base(
         }
         report.fresh = true;
         return Ok(Base {
-            generation: None,
+            replay: Replay::default(),
             partitions: BTreeMap::new(),
-            cuts: BTreeMap::new(),
             owners: BTreeMap::new(),
             first_copy,
             sequence: 0,
         });
     };
     let mut base = Base {
-        generation: Some(start.generation),
+        replay: Replay {
+            generation: Some(start.generation),
+            cuts: BTreeMap::new(),
+        },
         partitions: partitions
             .into_iter()
             .map(|partition| (partition.id, partition))
             .collect(),
-        cuts: BTreeMap::new(),
         owners: BTreeMap::new(),
         first_copy,
         sequence: start.sequence,
@@ -299,7 +377,7 @@ async fn read_base(
         else {
             continue;
         };
-        base.cuts.insert(*shard, header.cut);
+        base.replay.cuts.insert(*shard, header.cut);
         for partition in partitions {
             base.owners.insert(partition.id, *shard);
             base.partitions.insert(partition.id, partition);

@@ -1,6 +1,7 @@
 //! What a start found on the disk, for the operator and for the metrics. Plain values.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What a start found. Damage is named, one line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +30,41 @@ pub struct RecoveryReport {
     pub unfinished: Vec<String>,
     /// Directories that belong to nobody known; left alone.
     pub stray_directories: Vec<String>,
+    /// Where the time went.
+    pub phases: Phases,
+}
+
+/// How long each step of a start took, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Phases {
+    ended: Duration,
+    steps: Vec<(&'static str, Duration)>,
+}
+
+impl Phases {
+    /// The first step begins at `now`.
+    pub fn begin(now: Duration) -> Phases {
+        Phases {
+            ended: now,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The step of that name ends at `now`, and the next begins.
+    pub fn end(&mut self, step: &'static str, now: Duration) {
+        self.steps.push((step, now.saturating_sub(self.ended)));
+        self.ended = now;
+    }
+}
+
+impl fmt::Display for Phases {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (step, took)) in self.steps.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(formatter, "{space}{step}_ms={}", took.as_millis())?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for RecoveryReport {

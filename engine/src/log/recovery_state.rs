@@ -25,10 +25,11 @@ use super::recovery::{KnownPartitions, remove_deleted};
 use super::recovery_report::RecoveryReport;
 use super::recovery_writer::RecoveryWriter;
 use super::segment::parse_segment_file_name;
+use super::segment_files::segment_path;
 use super::storage::log_config;
 use super::transactions::TransactionMarker;
-use crate::platform::Disk;
-use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
+use crate::platform::{DirectoryEntry, DirectoryLook, Disk};
+use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId, ShardId};
 
 struct Tracked {
     log: PartitionLog,
@@ -38,6 +39,8 @@ struct Tracked {
     named: bool,
     /// What the journal says about the whole of it.
     plan: Plan,
+    /// What its directory held before anything was written there.
+    entries: Vec<DirectoryEntry>,
 }
 
 /// What the first pass found out about a partition.
@@ -86,6 +89,7 @@ impl<'a> RecoveryState<'a> {
         known: &'a KnownPartitions,
         partitions: BTreeMap<PartitionId, PartitionCheckpoint>,
         owners: BTreeMap<PartitionId, ShardId>,
+        gathered_bytes_max: usize,
     ) -> RecoveryState<'a> {
         let mut state = RecoveryState {
             disk,
@@ -93,7 +97,7 @@ impl<'a> RecoveryState<'a> {
             now_ms,
             tracked: BTreeMap::new(),
             producers: ProducerCount::new(usize::MAX),
-            writer: RecoveryWriter::new(disk),
+            writer: RecoveryWriter::new(disk, gathered_bytes_max),
             set_aside: BTreeSet::new(),
         };
         for (id, checkpoint) in partitions {
@@ -138,21 +142,23 @@ impl<'a> RecoveryState<'a> {
                     owner,
                     named,
                     plan,
+                    entries: Vec::new(),
                 },
             )),
             Err(problem) => tracing::error!(directory, problem, "a checkpoint contradicts itself"),
         }
     }
 
-    /// Both passes over one shard's journal.
-    pub(crate) async fn replay_journal(
+    /// First pass over one shard's journal: what it says about each partition. Touches no segment (C4). Gives the last
+    /// group of the chain.
+    pub(crate) async fn read_journal(
         &mut self,
         generation: Generation,
         shard: ShardId,
         files: &[JournalFile],
         cut: ChainEnd,
         report: &mut RecoveryReport,
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         let mut chain = ChainReader::open(generation, shard.0, files, cut).await?;
         let mut index = 0;
         let mut lost_at = None;
@@ -175,7 +181,19 @@ impl<'a> RecoveryState<'a> {
         if let Some(lost_at) = lost_at {
             self.mark_unproved(shard, &seen, lost_at, report);
         }
-        let last = summary.end.group_number;
+        Ok(summary.end.group_number)
+    }
+
+    /// Second pass over one shard's journal: brings back and writes what survives, up to the group `last`.
+    pub(crate) async fn replay_journal(
+        &mut self,
+        generation: Generation,
+        shard: ShardId,
+        files: &[JournalFile],
+        cut: ChainEnd,
+        last: u64,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
         let mut chain = ChainReader::open(generation, shard.0, files, cut).await?;
         chain.stop_behind(last);
         let mut index = 0;
@@ -310,7 +328,7 @@ impl<'a> RecoveryState<'a> {
                             &directory,
                             header.segment_base_offset,
                             header.file_position,
-                            payload,
+                            payload.clone(),
                         )
                         .await?;
                 }
@@ -565,40 +583,51 @@ impl<'a> RecoveryState<'a> {
         Ok(batch.filter(|batch| batch.len() == length && batch_crc_holds(batch)))
     }
 
-    /// Completes the segments' writes, applies log starts, and looks at the directories.
+    /// The partitions that the metadata knows, with their directory and the path of their newest segment.
+    pub(crate) fn places(&self) -> Vec<(PartitionId, String, String)> {
+        let tracked = self.tracked.iter();
+        tracked
+            .filter(|(id, _)| self.known.partitions.contains_key(*id))
+            .map(|(id, tracked)| {
+                let newest = tracked.log.segments().active().base_offset;
+                let path = segment_path(&tracked.directory, newest);
+                (*id, tracked.directory.clone(), path)
+            })
+            .collect()
+    }
+
+    /// Between the passes: each partition gets a directory that is its own, before anything is written there.
+    pub(crate) async fn settle_directories(
+        &mut self,
+        runtime: &Runtime,
+        looks: Vec<(PartitionId, Option<DirectoryLook>)>,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
+        for (id, look) in looks {
+            let tracked = self.tracked.get_mut(&id).expect("they were asked for");
+            tracked.entries =
+                settle_directory(runtime, self.disk, self.known, id, tracked, look, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Completes the segments' writes, applies log starts, and removes what is left over. With `flush_follows` the
+    /// caller makes all of the file system durable at once, names too.
     pub(crate) async fn finish(
         &mut self,
         runtime: &Runtime,
+        flush_follows: bool,
         report: &mut RecoveryReport,
     ) -> io::Result<BTreeMap<PartitionId, PartitionCheckpoint>> {
         self.writer.finish().await?;
+        report.phases.end("write", runtime.monotonic());
         remove_deleted(runtime, self.disk, self.known, report).await?;
         let mut kept = BTreeMap::new();
         for (id, tracked) in &mut self.tracked {
             tracked.log.apply_log_start(tracked.plan.log_start);
             tracked.log.drop_active_below_log_start(self.now_ms);
             if self.known.partitions.contains_key(id) {
-                let stale = !tracked.named
-                    && removed_owner(self.disk, self.known, tracked)
-                        .await?
-                        .is_some();
-                if stale
-                    && let Some(gone) =
-                        directories::rename_for_deletion(runtime, self.disk, &tracked.directory)
-                            .await?
-                {
-                    directories::remove(self.disk, &gone).await;
-                }
-                if tracked.named
-                    && directories::restore_owner(self.disk, *id, &tracked.directory).await?
-                {
-                    report.damage.push(format!(
-                        "{}/partition.metadata: did not name its topic, written again",
-                        tracked.directory
-                    ));
-                }
-                directories::create(runtime, self.disk, *id, &tracked.directory).await?;
-                remove_leftovers(self.disk, tracked, report).await?;
+                remove_leftovers(self.disk, &self.writer, *id, tracked, report).await?;
             }
             let mut checkpoint = tracked.log.snapshot();
             if crate::planted::is(crate::planted::Bug::LoseProducerState) {
@@ -606,6 +635,12 @@ impl<'a> RecoveryState<'a> {
             }
             kept.insert(*id, checkpoint);
         }
+        if !flush_follows {
+            // A directory that was made just before a cut may not be durable yet.
+            self.disk.sync_directory("").await?;
+            self.writer.sync_new_names().await?;
+        }
+        report.phases.end("leftovers", runtime.monotonic());
         Ok(kept)
     }
 
@@ -632,17 +667,38 @@ impl<'a> RecoveryState<'a> {
     }
 }
 
-/// The deleted topic that a directory still belongs to although a new topic has its name (C11).
-async fn removed_owner(
+/// Makes sure that the partition's directory is there and its own; what is in it.
+async fn settle_directory(
+    runtime: &Runtime,
     disk: &Disk,
     known: &KnownPartitions,
+    id: PartitionId,
     tracked: &Tracked,
-) -> io::Result<Option<TopicId>> {
-    if !disk.exists(&tracked.directory).await? {
-        return Ok(None);
+    look: Option<DirectoryLook>,
+    report: &mut RecoveryReport,
+) -> io::Result<Vec<DirectoryEntry>> {
+    let directory = &tracked.directory;
+    if let Some(look) = look {
+        let owner = directories::owner_in(&look);
+        if owner == Some(id.topic_id) {
+            return Ok(look.entries);
+        }
+        if tracked.named {
+            directories::write_owner(disk, id, directory).await?;
+            report.damage.push(format!(
+                "{directory}/partition.metadata: did not name its topic, written again"
+            ));
+            return Ok(look.entries);
+        }
+        // A deleted topic's directory although a new topic has its name (C11).
+        if owner.is_some_and(|owner| known.removed.contains(&owner))
+            && let Some(gone) = directories::rename_for_deletion(runtime, disk, directory).await?
+        {
+            directories::remove(disk, &gone).await;
+        }
     }
-    let owner = directories::owner_of(disk, &tracked.directory).await?;
-    Ok(owner.filter(|owner| known.removed.contains(owner)))
+    directories::create(runtime, disk, id, directory).await?;
+    Ok(Vec::new())
 }
 
 fn matches_entry(batch: &BatchHeader, entry: &EntryHeader) -> bool {
@@ -678,13 +734,15 @@ pub(crate) fn placeholder(
 /// Removes segments that retention had taken already, and those above the end that nothing names; names what is short.
 async fn remove_leftovers(
     disk: &Disk,
+    writer: &RecoveryWriter<'_>,
+    id: PartitionId,
     tracked: &Tracked,
     report: &mut RecoveryReport,
 ) -> io::Result<()> {
     let segments = tracked.log.segments().as_slice();
     let mut lengths = BTreeMap::new();
     let mut removed = false;
-    for entry in disk.list(&tracked.directory).await? {
+    for entry in &tracked.entries {
         let Some((base, extension)) = parse_segment_file_name(&entry.name) else {
             continue;
         };
@@ -704,7 +762,8 @@ async fn remove_leftovers(
         disk.sync_directory(&tracked.directory).await?;
     }
     for segment in segments.iter().filter(|segment| segment.size > 0) {
-        let length = lengths.get(&segment.base_offset).copied().unwrap_or(0);
+        let found = lengths.get(&segment.base_offset).copied().unwrap_or(0);
+        let length = found.max(writer.written_end(id, segment.base_offset));
         if length < u64::from(segment.size) {
             let name = segment.file_name("log");
             report.damage.push(format!(

@@ -4,45 +4,62 @@
 //! Invariant: no byte outside a replayed batch changes, except zeros behind the end of the file; and writing the same
 //! again changes nothing, so a recovery may be cut anywhere and run again.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use bytes::Bytes;
+
+use super::journal::commit::join_all;
 use super::segment_files::segment_path;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
 use crate::types::{Offset, PartitionId};
 
-/// A run is written when it reaches this length …
+/// A write is at most about this long.
 const RUN_BYTES: usize = 1 << 20;
-/// … and all runs when together they reach this.
-const TOTAL_BYTES_MAX: usize = 64 << 20;
 /// Segment files open at once.
 const FILES_MAX: usize = 256;
+/// Partitions whose runs are written side by side.
+const WRITES_TOGETHER: usize = 64;
 /// What cannot be read so often is taken for lost: a quarantine is for good, a read error often is not.
 const READS_MAX: usize = 5;
 
 struct Run {
     base: Offset,
     position: u64,
-    bytes: Vec<u8>,
+    bytes: usize,
+    pieces: Vec<Bytes>,
+}
+
+/// What is to be written of one partition, in order.
+struct Runs {
+    directory: String,
+    runs: Vec<Run>,
 }
 
 /// Gathers and writes runs.
 pub(crate) struct RecoveryWriter<'a> {
     disk: &'a Disk,
-    runs: BTreeMap<PartitionId, (String, Run)>,
+    runs: BTreeMap<PartitionId, Runs>,
     total: usize,
-    files: BTreeMap<(PartitionId, Offset), File>,
-    directories: BTreeSet<String>,
+    /// Everything is written when so many bytes are gathered: the longer the runs, the fewer the writes.
+    total_max: usize,
+    files: RefCell<BTreeMap<(PartitionId, Offset), File>>,
+    directories: RefCell<BTreeSet<String>>,
+    /// Behind the last byte written of each segment.
+    written: RefCell<BTreeMap<(PartitionId, Offset), u64>>,
 }
 
 impl<'a> RecoveryWriter<'a> {
-    pub(crate) fn new(disk: &'a Disk) -> RecoveryWriter<'a> {
+    pub(crate) fn new(disk: &'a Disk, total_max: usize) -> RecoveryWriter<'a> {
         RecoveryWriter {
             disk,
             runs: BTreeMap::new(),
             total: 0,
-            files: BTreeMap::new(),
-            directories: BTreeSet::new(),
+            total_max,
+            files: RefCell::default(),
+            directories: RefCell::default(),
+            written: RefCell::default(),
         }
     }
 
@@ -53,31 +70,30 @@ impl<'a> RecoveryWriter<'a> {
         directory: &str,
         base: Offset,
         position: u64,
-        bytes: &[u8],
+        bytes: Bytes,
     ) -> io::Result<()> {
-        let continues = self.runs.get(&id).is_some_and(|(_, run)| {
-            run.base == base
-                && run.position + run.bytes.len() as u64 == position
-                && run.bytes.len() + bytes.len() <= RUN_BYTES
+        let Runs { runs, .. } = self.runs.entry(id).or_insert_with(|| Runs {
+            directory: directory.to_owned(),
+            runs: Vec::new(),
         });
-        if !continues {
-            self.flush_partition(id).await?;
-            self.runs.insert(
-                id,
-                (
-                    directory.to_owned(),
-                    Run {
-                        base,
-                        position,
-                        bytes: Vec::new(),
-                    },
-                ),
-            );
-        }
-        let (_, run) = self.runs.get_mut(&id).expect("it was just made");
-        run.bytes.extend_from_slice(bytes);
         self.total += bytes.len();
-        if self.total >= TOTAL_BYTES_MAX {
+        match runs.last_mut().filter(|run| {
+            run.base == base
+                && run.position + run.bytes as u64 == position
+                && run.bytes + bytes.len() <= RUN_BYTES
+        }) {
+            Some(run) => {
+                run.bytes += bytes.len();
+                run.pieces.push(bytes);
+            }
+            None => runs.push(Run {
+                base,
+                position,
+                bytes: bytes.len(),
+                pieces: vec![bytes],
+            }),
+        }
+        if self.total >= self.total_max {
             self.flush_all().await?;
         }
         Ok(())
@@ -92,7 +108,7 @@ impl<'a> RecoveryWriter<'a> {
         base: Offset,
         position: u64,
         length: usize,
-    ) -> io::Result<Option<bytes::Bytes>> {
+    ) -> io::Result<Option<Bytes>> {
         self.flush_partition(id).await?;
         let file = self.open(id, directory, base).await?;
         for _ in 0..READS_MAX {
@@ -103,61 +119,100 @@ impl<'a> RecoveryWriter<'a> {
         Ok(None)
     }
 
-    /// Writes all runs and makes new directory entries durable.
+    /// Writes all runs. New directory entries are not yet durable: [`RecoveryWriter::sync_new_names`].
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         self.flush_all().await?;
-        for directory in std::mem::take(&mut self.directories) {
+        self.files.borrow_mut().clear();
+        Ok(())
+    }
+
+    /// Behind the last byte that was written of a segment; 0 if none was.
+    pub(crate) fn written_end(&self, id: PartitionId, base: Offset) -> u64 {
+        self.written.borrow().get(&(id, base)).copied().unwrap_or(0)
+    }
+
+    /// Makes the directory entries of new segments durable; one by one, as no flush of a file system follows.
+    pub(crate) async fn sync_new_names(&mut self) -> io::Result<()> {
+        for directory in self.directories.take() {
             self.disk.sync_directory(&directory).await?;
         }
-        self.files.clear();
         Ok(())
     }
 
     async fn flush_all(&mut self) -> io::Result<()> {
-        let ids: Vec<PartitionId> = self.runs.keys().copied().collect();
-        for id in ids {
-            self.flush_partition(id).await?;
+        let mut all = std::mem::take(&mut self.runs).into_iter().peekable();
+        self.total = 0;
+        while all.peek().is_some() {
+            let together = all.by_ref().take(WRITES_TOGETHER);
+            let writes = together.map(|(id, runs)| self.write_runs(id, runs));
+            join_all(writes.collect()).await?;
         }
         Ok(())
     }
 
     async fn flush_partition(&mut self, id: PartitionId) -> io::Result<()> {
-        let Some((directory, run)) = self.runs.remove(&id) else {
+        let Some(runs) = self.runs.remove(&id) else {
             return Ok(());
         };
-        self.total -= run.bytes.len();
-        let file = self.open(id, &directory, run.base).await?;
+        self.total -= runs.runs.iter().map(|run| run.bytes).sum::<usize>();
+        self.write_runs(id, runs).await
+    }
+
+    /// One after the other: neighbours share a block.
+    async fn write_runs(&self, id: PartitionId, runs: Runs) -> io::Result<()> {
+        for run in runs.runs {
+            self.write_run(id, &runs.directory, run).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_run(&self, id: PartitionId, directory: &str, run: Run) -> io::Result<()> {
+        let file = self.open(id, directory, run.base).await?;
         let block = BLOCK_BYTES as u64;
+        let run_end = run.position + run.bytes as u64;
         let start = run.position / block * block;
-        let end = (run.position + run.bytes.len() as u64).next_multiple_of(block);
+        let end = run_end.next_multiple_of(block);
         let mut buffer = self.disk.allocate_buffer((end - start) as usize);
-        for edge in [start, end - block] {
+        let (starts_inside, ends_inside) = (start < run.position, run_end < end);
+        let one_block = end - start == block;
+        let edges = [
+            (start, starts_inside),
+            (end - block, ends_inside && !(one_block && starts_inside)),
+        ];
+        for (edge, _) in edges.into_iter().filter(|(_, shared)| *shared) {
             let old = file.read_at(edge, BLOCK_BYTES).await?;
             let at = (edge - start) as usize;
             buffer[at..at + old.len()].copy_from_slice(&old);
         }
-        let at = (run.position - start) as usize;
-        buffer[at..at + run.bytes.len()].copy_from_slice(&run.bytes);
-        file.write_at(buffer, start).await
+        let mut at = (run.position - start) as usize;
+        for piece in run.pieces {
+            buffer[at..at + piece.len()].copy_from_slice(&piece);
+            at += piece.len();
+        }
+        file.write_at(buffer, start).await?;
+        let mut written = self.written.borrow_mut();
+        let known_end = written.entry((id, run.base)).or_default();
+        *known_end = run_end.max(*known_end);
+        Ok(())
     }
 
-    async fn open(&mut self, id: PartitionId, directory: &str, base: Offset) -> io::Result<File> {
-        if let Some(file) = self.files.get(&(id, base)) {
+    async fn open(&self, id: PartitionId, directory: &str, base: Offset) -> io::Result<File> {
+        if let Some(file) = self.files.borrow().get(&(id, base)) {
             return Ok(file.clone());
         }
-        if self.files.len() >= FILES_MAX {
-            self.files.pop_first();
-        }
         let path = segment_path(directory, base);
-        let mode = match self.disk.exists(&path).await? {
-            true => OpenMode::Write,
-            false => {
-                self.directories.insert(directory.to_owned());
-                OpenMode::Create
+        let file = match self.disk.open(&path, OpenMode::Write).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.directories.borrow_mut().insert(directory.to_owned());
+                self.disk.open(&path, OpenMode::Create).await?
             }
+            result => result?,
         };
-        let file = self.disk.open(&path, mode).await?;
-        self.files.insert((id, base), file.clone());
+        let mut files = self.files.borrow_mut();
+        if files.len() >= FILES_MAX {
+            files.pop_first();
+        }
+        files.insert((id, base), file.clone());
         Ok(file)
     }
 }

@@ -2,7 +2,7 @@
 //! core, one task per segment.
 //!
 //! Invariant: nothing here is needed for correctness, so nothing here fails anything: ENOSPC on a sidecar never fails a
-//! roll (C12c), and what is missing is rebuilt.
+//! roll (C12c), and what is missing is rebuilt. Nor is anything flushed here: the next checkpoint's flush takes it along.
 
 use std::cell::RefCell;
 use std::io;
@@ -86,22 +86,22 @@ async fn write_beside(
     if let Some(sidecar) = sidecar {
         shard
             .disk
-            .write_small(&sidecar_path(directory, base), &sidecar)
+            .replace_small(&sidecar_path(directory, base), &sidecar)
             .await?;
     }
     let path = |extension| format!("{directory}/{}", segment_file_name(base, extension));
     shard
         .disk
-        .write_small(&path("index"), &encode_offset_index(base, &offsets))
+        .replace_small(&path("index"), &encode_offset_index(base, &offsets))
         .await?;
     shard
         .disk
-        .write_small(&path("timeindex"), &encode_time_index(base, &times))
+        .replace_small(&path("timeindex"), &encode_time_index(base, &times))
         .await?;
     if !aborted.is_empty() {
         shard
             .disk
-            .write_small(&path("txnindex"), &encode_transaction_index(aborted))
+            .replace_small(&path("txnindex"), &encode_transaction_index(aborted))
             .await?;
     }
     Ok(())

@@ -39,11 +39,31 @@ struct Handle {
     used: u64,
 }
 
+/// What the openers of each file wait at.
+type Opening = BTreeMap<(PartitionId, Offset), Rc<Mutex<()>>>;
+
+/// One opener at, or behind, the lock of a file; the last one to leave takes the lock away.
+struct Gate<'a> {
+    lock: Rc<Mutex<()>>,
+    key: (PartitionId, Offset),
+    opening: &'a RefCell<Opening>,
+}
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        // One count in the map, one here.
+        if Rc::strong_count(&self.lock) == 2 {
+            self.opening.borrow_mut().remove(&self.key);
+        }
+    }
+}
+
 /// The open segment files of a shard.
 pub(crate) struct SegmentFiles {
     handles: RefCell<BTreeMap<(PartitionId, Offset), Handle>>,
-    /// One opens at a time: a second open for writing would wait for the lock that the first one's handle keeps.
-    opening: Mutex<()>,
+    /// A file is opened by one task at a time: a second open for writing would wait for the lock that the first one's
+    /// handle keeps.
+    opening: RefCell<Opening>,
     clock: Cell<u64>,
     handles_max: usize,
     reserve_bytes: u64,
@@ -58,7 +78,7 @@ impl SegmentFiles {
     pub(crate) fn new(handles_max: usize, reserve_bytes: u64) -> SegmentFiles {
         SegmentFiles {
             handles: RefCell::default(),
-            opening: Mutex::new(()),
+            opening: RefCell::default(),
             clock: Cell::new(0),
             handles_max: handles_max.max(1),
             reserve_bytes,
@@ -114,7 +134,8 @@ impl SegmentFiles {
         if let Some(file) = self.cached(id, base, write) {
             return Ok(file);
         }
-        let _one = self.opening.lock().await;
+        let gate = self.gate(id, base);
+        let _one = gate.lock.lock().await;
         if let Some(file) = self.cached(id, base, write) {
             return Ok(file);
         }
@@ -136,7 +157,8 @@ impl SegmentFiles {
         directory: &str,
         base: Offset,
     ) -> io::Result<File> {
-        let _one = self.opening.lock().await;
+        let gate = self.gate(id, base);
+        let _one = gate.lock.lock().await;
         self.forget(id, base);
         let file = disk
             .open(&segment_path(directory, base), OpenMode::Create)
@@ -144,6 +166,18 @@ impl SegmentFiles {
         disk.sync_directory(directory).await?;
         self.keep(id, base, file.clone(), true);
         Ok(file)
+    }
+
+    fn gate(&self, id: PartitionId, base: Offset) -> Gate<'_> {
+        let mut opening = self.opening.borrow_mut();
+        let lock = opening
+            .entry((id, base))
+            .or_insert_with(|| Rc::new(Mutex::new(())));
+        Gate {
+            lock: lock.clone(),
+            key: (id, base),
+            opening: &self.opening,
+        }
     }
 
     /// Allocates space for the append and some more. Returns up to which byte of the file space is allocated.

@@ -216,7 +216,11 @@ async fn build(
         .readable(&shard.disk, id, directory, base)
         .await?;
     let mut builder = match load_sidecar(shard, &file, directory, base, scan_end).await {
-        Some(loaded) => loaded.into_builder(),
+        Some(loaded) => {
+            let covered = loaded.info().size;
+            shard.with_partition(id, |partition| partition.sidecar_covers(base, covered));
+            loaded.into_builder()
+        }
         None => IndexBuilder::new(base, info.created_ms, RUN_INTERVAL_BYTES),
     };
     let epochs = shard.with_partition(id, |partition| partition.log.epochs().clone());
@@ -241,9 +245,6 @@ async fn load_sidecar(
     scan_end: u32,
 ) -> Option<LoadedIndex> {
     let path = sidecar_path(directory, base);
-    if !shard.disk.exists(&path).await.ok()? {
-        return None;
-    }
     let bytes = shard.disk.read_small(&path, SIDECAR_BYTES_MAX).await.ok()?;
     let loaded = LoadedIndex::open(Bytes::from(bytes)).ok()?;
     let info = loaded.info();

@@ -67,6 +67,17 @@ pub(crate) struct Partition {
     pub(crate) closing: bool,
 }
 
+impl Partition {
+    /// A sidecar on disk covers so many bytes of the segment.
+    pub(crate) fn sidecar_covers(&mut self, base: Offset, bytes: u32) {
+        if self.sidecar.0 < base {
+            self.sidecar = (base, bytes);
+        } else if self.sidecar.0 == base {
+            self.sidecar.1 = self.sidecar.1.max(bytes);
+        }
+    }
+}
+
 /// Plain counters of a shard.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ShardCounters {

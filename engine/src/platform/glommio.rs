@@ -19,10 +19,14 @@ use glommio::io::{DmaFile, OpenOptions, ReadResult};
 use net::platform::Runtime;
 use net::platform::sync::oneshot;
 
-use super::{BLOCK_BYTES, DirectoryEntry, OpenMode, READ_BYTES_MAX};
+use super::{BLOCK_BYTES, DirectoryEntry, DirectoryLook, OpenMode, READ_BYTES_MAX};
 
 pub(super) use glommio::io::DmaBuffer as GlommioBuffer;
 
+/// Threads that look into directories: they wait for the disk, not for a core.
+const LOOK_THREADS_MAX: usize = 32;
+/// Directories for which one more thread is worth its start.
+const LOOKS_PER_THREAD: usize = 8;
 /// Reads of one call that are in flight together.
 const READS_IN_FLIGHT: usize = 8;
 /// How long an open waits for a lock before it gives up. A dead process's requests end within seconds; a lock held
@@ -155,6 +159,25 @@ impl GlommioDisk {
         self.runtime.run_blocking(move || list_now(&path)).await
     }
 
+    pub(super) async fn look_into(
+        &self,
+        directories: Vec<String>,
+        small_file: &'static str,
+        length_max: usize,
+    ) -> io::Result<Vec<Option<DirectoryLook>>> {
+        let paths: Vec<PathBuf> = directories.iter().map(|name| self.path(name)).collect();
+        self.runtime
+            .run_blocking(move || look_into_now(&paths, small_file, length_max))
+            .await
+    }
+
+    pub(super) async fn look_up_places(&self, paths: Vec<String>) {
+        let paths: Vec<PathBuf> = paths.iter().map(|path| self.path(path)).collect();
+        self.runtime
+            .run_blocking(move || side_by_side(&paths, look_up_place))
+            .await;
+    }
+
     pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {
         match std::fs::exists(self.path(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
@@ -165,23 +188,16 @@ impl GlommioDisk {
     pub(super) async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {
         let path = self.path(path);
         self.runtime
-            .run_blocking(move || {
-                let mut content = Vec::new();
-                std::fs::File::open(path)?
-                    .take(length_max as u64 + 1)
-                    .read_to_end(&mut content)?;
-                if content.len() > length_max {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "the file is longer than it may be",
-                    ));
-                }
-                Ok(content)
-            })
+            .run_blocking(move || read_small_now(&path, length_max))
             .await
     }
 
-    pub(super) async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
+    pub(super) async fn write_small(
+        &self,
+        path: &str,
+        content: &[u8],
+        durable: bool,
+    ) -> io::Result<()> {
         let temporary = self.path(&format!("{path}.tmp"));
         let path = self.path(path);
         let content = content.to_vec();
@@ -194,6 +210,9 @@ impl GlommioDisk {
                     .mode(0o644)
                     .open(&temporary)?;
                 file.write_all(&content)?;
+                if !durable {
+                    return std::fs::rename(&temporary, &path);
+                }
                 file.sync_all()?;
                 std::fs::rename(&temporary, &path)?;
                 sync_directory_now(
@@ -264,6 +283,103 @@ fn list_now(path: &Path) -> io::Result<Vec<DirectoryEntry>> {
     }
     entries.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(entries)
+}
+
+fn read_small_now(path: &Path, length_max: usize) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    std::fs::File::open(path)?
+        .take(length_max as u64 + 1)
+        .read_to_end(&mut content)?;
+    if content.len() > length_max {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file is longer than it may be",
+        ));
+    }
+    Ok(content)
+}
+
+fn look_into_now(
+    paths: &[PathBuf],
+    small_file: &str,
+    length_max: usize,
+) -> io::Result<Vec<Option<DirectoryLook>>> {
+    side_by_side(paths, |path| look_into_one(path, small_file, length_max))
+        .into_iter()
+        .collect()
+}
+
+/// `work` on every path, by as many threads as that is worth.
+fn side_by_side<T: Send>(paths: &[PathBuf], work: impl Fn(&Path) -> T + Sync) -> Vec<T> {
+    let threads = (paths.len() / LOOKS_PER_THREAD).clamp(1, LOOK_THREADS_MAX);
+    let share = paths.len().div_ceil(threads).max(1);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let shares = paths.chunks(share);
+        let running: Vec<_> = shares
+            .map(|share| {
+                scope.spawn(move || share.iter().map(|path| work(path)).collect::<Vec<T>>())
+            })
+            .collect();
+        let results = running.into_iter();
+        results
+            .flat_map(|thread| thread.join().expect("looking at a file panics nowhere"))
+            .collect()
+    })
+}
+
+/// Asks for the number of the file's extents (`FS_IOC_FIEMAP` with room for none), which reads the tree they stand in.
+fn look_up_place(path: &Path) {
+    const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
+    #[repr(C)]
+    struct Fiemap {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped_extents: u32,
+        extent_count: u32,
+        reserved: u32,
+    }
+    let Ok(file) = std::fs::File::open(path) else {
+        return;
+    };
+    let mut request = Fiemap {
+        start: 0,
+        length: u64::MAX,
+        flags: 0,
+        mapped_extents: 0,
+        extent_count: 0,
+        reserved: 0,
+    };
+    // SAFETY: the structure is that of linux/fiemap.h with no extents behind it, writable, and outlives the call. A
+    // file system that does not know the request answers an error, which costs nothing.
+    unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut request) };
+}
+
+fn look_into_one(
+    path: &Path,
+    small_file: &str,
+    length_max: usize,
+) -> io::Result<Option<DirectoryLook>> {
+    let entries = match list_now(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    let small_file = match read_small_now(&path.join(small_file), length_max) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+            ) =>
+        {
+            None
+        }
+        result => Some(result?),
+    };
+    Ok(Some(DirectoryLook {
+        entries,
+        small_file,
+    }))
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

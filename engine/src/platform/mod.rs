@@ -47,6 +47,15 @@ pub struct DirectoryEntry {
     pub length: u64,
 }
 
+/// What [`Disk::look_into`] saw of one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryLook {
+    /// Its entries, sorted by name.
+    pub entries: Vec<DirectoryEntry>,
+    /// The content of the small file asked for; `None` if there is none, or if it is longer than allowed.
+    pub small_file: Option<Vec<u8>>,
+}
+
 /// How [`Disk::open`] opens a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -133,6 +142,32 @@ impl Disk {
         }
     }
 
+    /// Many directories at once, each with the content of its file `small_file`, in the order asked for; `None` where
+    /// there is no directory. What the file system has to fetch for them is fetched side by side.
+    pub async fn look_into(
+        &self,
+        directories: Vec<String>,
+        small_file: &'static str,
+        length_max: usize,
+    ) -> io::Result<Vec<Option<DirectoryLook>>> {
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.look_into(directories, small_file, length_max).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.look_into(directories, small_file, length_max).await,
+        }
+    }
+
+    /// Has the file system look up, side by side, where the bytes of these files lie. Best effort: without it the first
+    /// read or write of each file waits for that alone, and the executor with it.
+    pub async fn look_up_places(&self, paths: Vec<String>) {
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.look_up_places(paths).await,
+            // The simulated disk has no such thing as a place.
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(_) => {}
+        }
+    }
+
     /// Whether a file or directory of that name exists.
     pub async fn exists(&self, path: &str) -> io::Result<bool> {
         match &self.backend {
@@ -155,9 +190,19 @@ impl Disk {
     /// fsync of the directory.
     pub async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.write_small(path, content).await,
+            DiskBackend::Glommio(disk) => disk.write_small(path, content, true).await,
             #[cfg(feature = "sim")]
-            DiskBackend::Sim(disk) => disk.write_small(path, content).await,
+            DiskBackend::Sim(disk) => disk.write_small(path, content, true).await,
+        }
+    }
+
+    /// Replaces a small file atomically for every process, not durably: after a power cut it may be the old one, the new
+    /// one, or neither whole. For files that check themselves and can be made again.
+    pub async fn replace_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
+        match &self.backend {
+            DiskBackend::Glommio(disk) => disk.write_small(path, content, false).await,
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.write_small(path, content, false).await,
         }
     }
 

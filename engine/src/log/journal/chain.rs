@@ -7,7 +7,9 @@
 //! never a tear.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 
 use bytes::Bytes;
 
@@ -17,8 +19,8 @@ use super::group::ChainEnd;
 use super::replay::{GroupDamage, Identity, ReplayGroup, read_whole, salvage};
 use crate::platform::BLOCK_BYTES;
 
-/// How much is read ahead at once.
-const WINDOW_BYTES: usize = 2 << 20;
+/// How much is read at once, and again as much ahead while that is looked at.
+const WINDOW_BYTES: usize = 4 << 20;
 /// What cannot be read so often is unreadable.
 const READS_MAX: usize = 5;
 
@@ -53,11 +55,60 @@ pub struct ChainReader<'a> {
     pub rotten_files: Vec<u32>,
 }
 
+/// Bytes of one file that were read, and the read of those behind them.
 #[derive(Default)]
 struct Window {
     file_number: u32,
     position: u64,
     bytes: Bytes,
+    ahead: Option<Pin<Box<dyn Future<Output = io::Result<Bytes>>>>>,
+}
+
+impl Window {
+    fn end(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
+
+    fn holds(&self, file_number: u32, position: u64, length: usize) -> bool {
+        self.file_number == file_number
+            && position >= self.position
+            && position + length as u64 <= self.end()
+    }
+
+    /// Takes in what was read ahead, if that continues at `position`, and lets go of what is before it.
+    async fn move_to(&mut self, file_number: u32, position: u64) {
+        let Some(ahead) = self.ahead.take() else {
+            return;
+        };
+        let inside =
+            self.file_number == file_number && (self.position..=self.end()).contains(&position);
+        // An error here is none of the bytes' own: they are read again by whoever needs them.
+        if let (true, Ok(next)) = (inside, ahead.await) {
+            let rest = self.bytes.slice((position - self.position) as usize..);
+            self.bytes = if rest.is_empty() {
+                next
+            } else {
+                [rest, next].concat().into()
+            };
+            self.position = position;
+        }
+    }
+
+    /// Begins to read what is behind, as one operation that goes on while nobody asks for it.
+    async fn read_ahead(&mut self, file: &JournalFile) {
+        let end = self.end();
+        let length = WINDOW_BYTES.min(file.bytes.saturating_sub(end) as usize);
+        if length == 0 || self.ahead.is_some() {
+            return;
+        }
+        let file = file.file.clone();
+        let mut ahead: Pin<Box<dyn Future<Output = io::Result<Bytes>>>> =
+            Box::pin(async move { file.read_at(end, length).await });
+        self.ahead = match futures_lite::future::poll_once(&mut ahead).await {
+            None => Some(ahead),
+            Some(result) => Some(Box::pin(std::future::ready(result))),
+        };
+    }
 }
 
 enum Next {
@@ -306,12 +357,11 @@ impl<'a> ChainReader<'a> {
 
     /// Bytes through the read-ahead window; `None` where they end or cannot be read.
     async fn read(&mut self, file_number: u32, position: u64, length: usize) -> Option<Bytes> {
-        let window = &self.window;
-        let inside = window.file_number == file_number
-            && position >= window.position
-            && position + length as u64 <= window.position + window.bytes.len() as u64;
-        if !inside {
-            let file = self.file(file_number)?;
+        let file = self.file(file_number)?;
+        if !self.window.holds(file_number, position, length) {
+            self.window.move_to(file_number, position).await;
+        }
+        if !self.window.holds(file_number, position, length) {
             if position + length as u64 > file.bytes {
                 return None;
             }
@@ -329,8 +379,10 @@ impl<'a> ChainReader<'a> {
                 file_number,
                 position,
                 bytes,
+                ahead: None,
             };
         }
+        self.window.read_ahead(file).await;
         let start = (position - self.window.position) as usize;
         Some(self.window.bytes.slice(start..start + length))
     }

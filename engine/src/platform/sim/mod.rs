@@ -20,8 +20,8 @@ use net::platform::sim::SimHandle;
 use net::platform::sync::oneshot;
 
 use super::{
-    AlignedBuffer, BLOCK_BYTES, BufferBackend, DirectoryEntry, Disk, DiskBackend, OpenMode,
-    READ_BYTES_MAX,
+    AlignedBuffer, BLOCK_BYTES, BufferBackend, DirectoryEntry, DirectoryLook, Disk, DiskBackend,
+    OpenMode, READ_BYTES_MAX,
 };
 
 mod cut;
@@ -409,6 +409,50 @@ impl MountedDisk {
         self.on_media(path, move |media| media.list(&name)).await
     }
 
+    pub(super) async fn look_into(
+        &self,
+        directories: Vec<String>,
+        small_file: &'static str,
+        length_max: usize,
+    ) -> io::Result<Vec<Option<DirectoryLook>>> {
+        let mut looks = Vec::with_capacity(directories.len());
+        for directory in directories {
+            looks.push(
+                self.look_into_one(&directory, small_file, length_max)
+                    .await?,
+            );
+        }
+        Ok(looks)
+    }
+
+    async fn look_into_one(
+        &self,
+        directory: &str,
+        small_file: &str,
+        length_max: usize,
+    ) -> io::Result<Option<DirectoryLook>> {
+        let entries = match self.list(directory).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result?,
+        };
+        let path = format!("{directory}/{small_file}");
+        let small_file = match self.read_small(&path, length_max).await {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+                ) =>
+            {
+                None
+            }
+            result => Some(result?),
+        };
+        Ok(Some(DirectoryLook {
+            entries,
+            small_file,
+        }))
+    }
+
     pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {
         match self.shared.media.borrow().lookup(path) {
             Ok(_) => Ok(true),
@@ -430,7 +474,12 @@ impl MountedDisk {
         Ok(content.into())
     }
 
-    pub(super) async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
+    pub(super) async fn write_small(
+        &self,
+        path: &str,
+        content: &[u8],
+        durable: bool,
+    ) -> io::Result<()> {
         let temporary = format!("{path}.tmp");
         let file = self.open_file(&temporary, OpenMode::Create).await?;
         if !content.is_empty() {
@@ -438,6 +487,10 @@ impl MountedDisk {
             blocks.resize(content.len().next_multiple_of(BLOCK_BYTES), 0);
             file.write_at(blocks, 0).await?;
             file.truncate(content.len() as u64).await?;
+        }
+        if !durable {
+            drop(file);
+            return self.rename(&temporary, path).await;
         }
         file.fdatasync().await?;
         drop(file);
