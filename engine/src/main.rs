@@ -12,7 +12,7 @@ use tuning::BrokerConfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(engine::cli::translate(std::env::args_os().collect()));
     abort_on_panic();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -46,7 +46,9 @@ fn the_host_is_checked_with_a_reason_for_each_point_and_an_exit_code_for_scripts
     let blocked = tidelog(&blocked, b"");
     assert_eq!(blocked.code, Some(2), "{}", blocked.text());
     assert!(
-        blocked.text().contains("blocking  data directory   /proc: "),
+        blocked
+            .text()
+            .contains("blocking  data directory   /proc: "),
         "{}",
         blocked.text()
     );

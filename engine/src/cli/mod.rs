@@ -3,12 +3,15 @@
 //! They speak Kafka's protocol like any client, with negotiated versions, so the ones that need a broker work against
 //! every broker of that protocol. Each command runs on an executor of its own and ends the process.
 
+mod cluster;
 mod config;
 mod consume;
+mod kafka_names;
 mod log_import;
 mod offsets;
 mod output;
 mod produce;
+mod resources;
 mod settings;
 mod shell;
 mod template;
@@ -17,6 +20,7 @@ mod tune;
 
 use std::fmt::Display;
 use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use net::platform::{ExecutorHandle, Placement, Runtime, spawn_executor};
 
 use crate::api::error_code::ErrorCode;
 
+pub use kafka_names::translate;
 pub use settings::SettingsArguments;
 
 /// How long a command waits for a broker, per request, and altogether for a leader to appear.
@@ -50,13 +55,19 @@ pub struct Arguments {
 /// What the binary does besides running a node.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create, list, describe and delete topics.
+    /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     /// Send lines of the standard input as records.
     Produce(produce::ProduceArguments),
     /// Print the records of a topic.
     Consume(consume::ConsumeArguments),
+    /// Show the cluster, and whether all is well.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Show brokers and what they serve.
+    #[command(subcommand)]
+    Broker(cluster::BrokerCommand),
     /// About the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -80,9 +91,14 @@ pub struct ConnectArguments {
         short = 'b',
         long,
         value_name = "HOST:PORT",
+        visible_alias = "brokers",
+        alias = "bootstrap-servers",
         default_value = "127.0.0.1:9092"
     )]
     bootstrap_server: String,
+    /// Settings of the client, as Kafka's tools take them: client.id is used, and only plain connections are known.
+    #[arg(long, value_name = "FILE")]
+    command_config: Option<PathBuf>,
 }
 
 /// Why a command fails.
@@ -90,6 +106,8 @@ pub struct ConnectArguments {
 enum Failure {
     /// To be told.
     Said(String),
+    /// To be told; the command itself is wrong.
+    Usage(String),
     /// The output says it already.
     Shown,
     /// The output says it already, and the exit code says more.
@@ -103,6 +121,11 @@ type Outcome<T> = Result<T, Failure>;
 impl Failure {
     fn new(message: impl Display) -> Failure {
         Failure::Said(message.to_string())
+    }
+
+    /// The command was given in a way that makes no sense.
+    fn usage(message: impl Display) -> Failure {
+        Failure::Usage(message.to_string())
     }
 }
 
@@ -125,6 +148,11 @@ impl Command {
             Command::Topic(command) => on_executor(|runtime| command.run(runtime)),
             Command::Produce(arguments) => on_executor(|runtime| arguments.run(runtime)),
             Command::Consume(arguments) => on_executor(|runtime| arguments.run(runtime)),
+            Command::Cluster(command) => on_executor(|runtime| command.run(runtime)),
+            Command::Broker(command) => on_executor(|runtime| command.run(runtime)),
+            Command::Config(command) if command.is_remote() => {
+                on_executor(|runtime| command.run_remote(runtime))
+            }
             Command::Config(command) => command.run(),
             Command::Log(command) => command.run(),
             Command::Tune(command) => command.run(),
@@ -135,6 +163,10 @@ impl Command {
             Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
             Err(Failure::Shown) => ExitCode::FAILURE,
             Err(Failure::Code(code)) => ExitCode::from(code),
+            Err(Failure::Usage(message)) => {
+                eprintln!("tidelog: {message}");
+                ExitCode::from(2)
+            }
             Err(Failure::Said(message)) => {
                 eprintln!("tidelog: {message}");
                 ExitCode::FAILURE
@@ -155,9 +187,32 @@ where
 }
 
 impl ConnectArguments {
+    fn client_id(&self) -> Outcome<String> {
+        let mut client_id = "tidelog-cli".to_owned();
+        let Some(path) = &self.command_config else {
+            return Ok(client_id);
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::Said(format!("{}: {error}", path.display())))?;
+        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            match (name.trim(), value.trim()) {
+                ("client.id", id) => client_id = id.to_owned(),
+                ("security.protocol", "PLAINTEXT") => {}
+                ("security.protocol", other) => {
+                    return Err(Failure::Said(format!(
+                        "{}: security.protocol {other} is not known here, only PLAINTEXT",
+                        path.display()
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(client_id)
+    }
+
     async fn connect(&self, runtime: &Runtime) -> Outcome<Cluster> {
         let settings = ClientSettings {
-            client_id: "tidelog-cli".to_owned(),
+            client_id: self.client_id()?,
             timeout: PATIENCE,
         };
         Ok(Cluster::connect(runtime, &self.bootstrap_server, settings).await?)

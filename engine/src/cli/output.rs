@@ -35,6 +35,40 @@ impl OutputArguments {
     pub(super) fn is_json(self) -> bool {
         self.json || self.format == Format::Json
     }
+
+    /// Rows under a head; as JSON a list of objects whose names are the head's, in lower case with underscores.
+    /// Cells that are numbers become numbers, and `-` becomes null.
+    pub(super) fn rows(self, head: &[&str], rows: &[Vec<String>]) -> Outcome<()> {
+        if self.is_json() {
+            return json(&objects(head, rows));
+        }
+        write(table(head, rows).as_bytes())
+    }
+}
+
+/// What a cell says of which nothing is known.
+pub(super) const NOTHING: &str = "-";
+
+/// Rows as a list of objects.
+pub(super) fn objects(head: &[&str], rows: &[Vec<String>]) -> Value {
+    let name = |cell: &str| {
+        let plain = cell.trim_start_matches('#').to_lowercase();
+        plain.replace(['-', ' '], "_")
+    };
+    let value = |cell: &String| match cell.parse::<i64>() {
+        Ok(number) if number.to_string() == *cell => Value::from(number),
+        _ if cell == NOTHING => Value::Null,
+        _ => Value::from(cell.as_str()),
+    };
+    let object = |row: &Vec<String>| {
+        let fields = head.iter().zip(row);
+        Value::Object(
+            fields
+                .map(|(head, cell)| (name(head), value(cell)))
+                .collect(),
+        )
+    };
+    Value::Array(rows.iter().map(object).collect())
 }
 
 /// Writes to the standard output, at once.
@@ -138,6 +172,15 @@ mod tests {
         assert_eq!(
             fitted(&["ID", "LAG"], &rows, Some(1)).lines().next(),
             Some("ID      LAG")
+        );
+    }
+
+    #[test]
+    fn json_has_numbers_and_nulls_and_plain_names() {
+        let rows = [vec!["007".to_owned(), "42".to_owned(), "-".to_owned()]];
+        assert_eq!(
+            objects(&["CLIENT-ID", "#PARTITIONS", "HOST"], &rows),
+            serde_json::json!([{"client_id": "007", "partitions": 42, "host": null}])
         );
     }
 }

@@ -144,6 +144,11 @@ impl Node {
         child.wait().unwrap();
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.running.as_ref().expect("it runs").1
+    }
+
     /// Runs a command against the node.
     pub(crate) fn command(&self, arguments: &[&str], input: &[u8]) -> Run {
         let (_, address) = self.running.as_ref().expect("it runs");

@@ -85,6 +85,12 @@ impl Connection {
         !self.client.is_closed()
     }
 
+    /// What the broker serves: API key, lowest and highest version.
+    pub fn served(&self) -> impl Iterator<Item = (i16, i16, i16)> + '_ {
+        let served = self.served.iter();
+        served.map(|(key, (lowest, highest))| (*key, *lowest, *highest))
+    }
+
     /// The highest version of `api` that both sides know.
     pub fn version(&self, api: ApiKey) -> Result<i16, ClusterError> {
         self.version_up_to(api, i16::MAX)

@@ -145,6 +145,12 @@ impl Cluster {
         Ok(self.connections.get_mut(&node).expect("connected above"))
     }
 
+    /// The brokers that the last answer to [`Self::topics`] named, with their addresses.
+    #[must_use]
+    pub fn brokers(&self) -> &BTreeMap<i32, String> {
+        &self.addresses
+    }
+
     /// A connection to the broker that takes changes of topics and configurations.
     pub async fn controller(&mut self) -> Result<&mut Connection, ClusterError> {
         if self.controller < 0 {
