@@ -153,7 +153,8 @@ fn change_list(
     value: &str,
 ) -> Result<String, ConfigError> {
     let setting = lookup(name, scope);
-    if setting.is_none_or(|setting| setting.kind != Kind::List) {
+    // Kafka knows no types for the settings of subscriptions when it adds to lists.
+    if scope == Scope::ClientMetrics || setting.is_none_or(|setting| setting.kind != Kind::List) {
         let verb = if operation == AlterOperation::Append {
             "APPEND"
         } else {

@@ -1,6 +1,6 @@
 //! What DescribeConfigs says about a resource: names, values, sources and synonyms as Kafka lists them.
 //!
-//! Entries come sorted by name (Kafka's come in the order of a Java hash map, on which nobody can rely).
+//! Entries come in the order of a Java hash map with their names as keys, which is Kafka's but for names in one bucket.
 
 use crate::broker::{BrokerConfig, ConfigSource, Layers};
 use crate::setting::{Dynamic, Kind, Scope, Setting};
@@ -76,9 +76,8 @@ pub fn describe(
     filter: Option<&[&str]>,
 ) -> Vec<DescribedConfig> {
     let layers = &broker.layers;
-    settings()
-        .iter()
-        .filter(|setting| setting.scope == resource.scope() && !setting.hidden)
+    in_kafkas_order(resource.scope())
+        .into_iter()
         .filter(|setting| {
             filter.is_none_or(|names| names.is_empty() || names.contains(&setting.name))
         })
@@ -97,6 +96,28 @@ pub fn describe(
             }),
         })
         .collect()
+}
+
+/// The settings of a scope that are shown, by bucket of a `java.util.HashMap` that holds them all.
+fn in_kafkas_order(scope: Scope) -> Vec<&'static Setting> {
+    let mut shown: Vec<&'static Setting> = settings()
+        .iter()
+        .filter(|setting| setting.scope == scope && !setting.hidden)
+        .collect();
+    // The table doubles while it is more than three quarters full.
+    let mut buckets = 16;
+    while shown.len() * 4 > buckets * 3 {
+        buckets *= 2;
+    }
+    shown.sort_by_key(|setting| bucket(setting.name, buckets));
+    shown
+}
+
+fn bucket(name: &str, buckets: usize) -> usize {
+    let hash = name.bytes().fold(0_u32, |hash, byte| {
+        hash.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    (hash ^ (hash >> 16)) as usize & (buckets - 1)
 }
 
 /// Describes a setting of a topic, group or subscription.

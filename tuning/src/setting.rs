@@ -290,8 +290,40 @@ impl Setting {
             _ => None,
         };
         complaint.map_or(Ok(()), |text| {
-            Err(Problem::Range(self.invalid(value, &text)))
+            let whole = self
+                .bound_of_group(value)
+                .or_else(|| self.bound_of_interval(value));
+            Err(Problem::Range(
+                whole.unwrap_or_else(|| self.invalid(value, &text)),
+            ))
         })
+    }
+
+    /// A group's settings are bounded by broker settings, which Kafka names.
+    fn bound_of_group(&self, value: &str) -> Option<String> {
+        let (Scope::Group, Check::Between(min, _)) = (self.scope, self.check) else {
+            return None;
+        };
+        let (kind, rest) = self.name.split_once('.')?;
+        let (relation, bound) = if value.parse::<i64>().ok()? < min {
+            ("greater", "min")
+        } else {
+            ("less", "max")
+        };
+        let name = self.name;
+        Some(format!(
+            "{name} must be {relation} than or equal to group.{kind}.{bound}.{rest}"
+        ))
+    }
+
+    fn bound_of_interval(&self, value: &str) -> Option<String> {
+        let (Scope::ClientMetrics, Check::Between(min, max)) = (self.scope, self.check) else {
+            return None;
+        };
+        let name = self.name;
+        Some(format!(
+            "Invalid value {value} for {name}, interval must be between {min} and {max} (1 hour)"
+        ))
     }
 
     fn is_exception(&self, number: i64) -> bool {

@@ -34,7 +34,9 @@ pub(super) const QUEUE: &str = "requests are bounded by bytes per shard, not by 
 pub(super) const QUOTAS: &str = "there are no quotas";
 pub(super) const RACK: &str = "a node of one has no racks to choose from";
 pub(super) const SECURITY: &str = "only PLAINTEXT listeners are served";
+pub(super) const SHARE_GROUPS: &str = "share groups are not served yet";
 pub(super) const SOCKET: &str = "the kernel sizes socket buffers and the accept queue itself";
+pub(super) const STREAMS_GROUPS: &str = "streams groups are not served yet";
 pub(super) const TELEMETRY: &str = "clients' metrics are not collected";
 pub(super) const THREADS: &str =
     "Tidelog has no thread pools: one shard per core does this work, see `shards`";
