@@ -36,6 +36,16 @@ pub struct MetaProperties {
     pub directory_id: String,
 }
 
+impl MetaProperties {
+    /// The directory's id as bytes; all zero if it is not one of Kafka's ids.
+    #[must_use]
+    pub fn directory_id_bytes(&self) -> [u8; 16] {
+        from_base64(&self.directory_id)
+            .unwrap_or_default()
+            .to_be_bytes()
+    }
+}
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirectoryError {
@@ -191,6 +201,23 @@ fn base64(value: u128) -> String {
     (0..22).map(digit).collect()
 }
 
+fn from_base64(text: &str) -> Option<u128> {
+    let digits = text.bytes().map(|byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    });
+    let digits: Vec<u8> = digits.collect::<Option<_>>()?;
+    let (last, first) = digits.split_last()?;
+    let high = first
+        .iter()
+        .fold(0_u128, |value, digit| (value << 6) | u128::from(*digit));
+    (digits.len() == 22).then(|| (high << 2) | u128::from(last >> 4))
+}
+
 /// A start takes the clean mark away before it appends anything (STORAGE C12b).
 pub async fn remove_clean_mark(disk: &Disk) -> Result<(), DataDirectoryError> {
     if disk.exists(CLEAN_MARK).await.map_err(failed(CLEAN_MARK))? {
@@ -260,6 +287,14 @@ fn offset_checkpoint(offsets: &BTreeMap<(String, i32), i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_it_was_written() {
+        for value in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210] {
+            assert_eq!(from_base64(&base64(value)), Some(value));
+        }
+        assert_eq!(from_base64("d"), None);
+    }
 
     #[test]
     fn meta_properties_are_read_back_and_other_versions_refused() {

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod data_directory;
 pub mod groups;
 pub mod limits;
+pub mod loggers;
 pub mod metrics;
 pub mod metrics_http;
 pub mod node;

@@ -10,6 +10,8 @@ pub const PRODUCERS_PER_SHARD_MAX: usize = 100_000;
 pub const PRODUCER_IDLE_EVICTION_MS: i64 = 15 * 60 * 1000;
 /// Partitions that one CreateTopics or CreatePartitions request may add (Kafka's limit).
 pub const CREATE_PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+/// Partitions in one answer to DescribeTopicPartitions (Kafka's `max.request.partition.size.limit` default).
+pub const DESCRIBED_PARTITIONS_MAX: usize = 2000;
 /// Partitions of one node.
 pub const PARTITIONS_PER_NODE_MAX: usize = 200_000;
 /// Bytes of one copy of the metadata log; a start compacts it well before.

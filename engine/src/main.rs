@@ -14,12 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = Arguments::parse_from(engine::cli::translate(std::env::args_os().collect()));
     abort_on_panic();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    engine::loggers::install(std::env::var("TIDELOG_LOG").ok().as_deref());
     if let Some(command) = arguments.command {
         return command.run();
     }

@@ -64,6 +64,8 @@ pub struct NodeSettings {
     pub detect_stalls: bool,
     /// For the journals, segments and caches.
     pub storage: StorageSettings,
+    /// Id of the data directory, known once it is open.
+    pub directory_id: [u8; 16],
 }
 
 impl NodeSettings {
@@ -91,8 +93,17 @@ impl NodeSettings {
             connections_per_peer_max: positive(config.max_connections_per_ip()),
             detect_stalls: false,
             storage: StorageSettings::from_broker(&config),
+            directory_id: [0; 16],
             broker: Arc::new(config),
         }
+    }
+
+    /// The data directory as Kafka would name it, from the root.
+    #[must_use]
+    pub fn data_directory(&self) -> String {
+        let path = self.broker.data_directory();
+        let absolute = std::path::absolute(&path).unwrap_or(path);
+        absolute.to_string_lossy().into_owned()
     }
 }
 
@@ -177,6 +188,7 @@ impl Node {
             None => None,
         };
         let identity = data_directory::open(disk, runtime, &settings.broker).await?;
+        settings.directory_id = identity.directory_id_bytes();
         let (mut store, image) = open_metadata(runtime, disk, &settings.broker, &identity).await?;
         let recovered =
             log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
@@ -333,6 +345,7 @@ pub(crate) async fn open_metadata(
     }
     let mut image = MetadataImage::empty(&identity.cluster_id, broker.clone());
     image.offset = found.first_offset - 1;
+    image.metadata_epoch = store.leader_epoch();
     apply(&mut image, &found.records)?;
     if found.records.is_empty() {
         let records = controller::first_records();

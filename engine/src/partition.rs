@@ -10,11 +10,12 @@ use std::task::Poll;
 use net::platform::Runtime;
 use net::platform::sync::remote_oneshot;
 
+use crate::log::producer_state::ProducerEntry;
 use crate::log::{
     AppendError, AppendRequest, Appended, FoundOffset, Isolation, OffsetQuery, PendingAppend,
     ReadError, ReadPlan, ReadRequest, ReadResult, Storage, Watch,
 };
-use crate::types::{LeaderEpoch, Offset, PartitionId};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId};
 
 /// A batch for a partition.
 pub struct PartitionAppend {
@@ -73,6 +74,39 @@ pub struct EpochLookup {
     pub epoch: LeaderEpoch,
     /// The leader epoch the client believes in.
     pub current_leader_epoch: Option<LeaderEpoch>,
+}
+
+/// What a partition remembers of one producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerDescription {
+    /// Which producer.
+    pub id: ProducerId,
+    /// The newest epoch seen.
+    pub epoch: ProducerEpoch,
+    /// Sequence of the newest record; −1 if none is remembered.
+    pub last_sequence: i32,
+    /// Timestamp of the newest batch.
+    pub last_timestamp: i64,
+    /// Epoch of the coordinator that ended its last transaction; −1 for none.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction began.
+    pub transaction_first_offset: Option<Offset>,
+}
+
+/// What the partition remembers of its producers, by id; `None` if it is not here.
+pub fn producers(storage: &Storage, id: PartitionId) -> Option<Vec<ProducerDescription>> {
+    let describe = |(id, entry): (ProducerId, ProducerEntry)| ProducerDescription {
+        id,
+        epoch: entry.epoch,
+        last_sequence: entry
+            .batches()
+            .last()
+            .map_or(-1, |batch| batch.last_sequence.0),
+        last_timestamp: entry.last_timestamp,
+        coordinator_epoch: entry.coordinator_epoch,
+        transaction_first_offset: entry.transaction_first_offset,
+    };
+    Some(storage.producers(id)?.into_iter().map(describe).collect())
 }
 
 /// Queues all appends in order, at once; the future collects their results.

@@ -1,12 +1,14 @@
 //! DescribeConfigs: the settings table's view of a topic, this broker, or all brokers.
 
+use std::collections::BTreeMap;
+
 use net::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use tuning::{DescribedConfig, Resource};
+use tuning::{ConfigSource, DescribedConfig, Resource};
 
-use super::{ErrorCode, RequestContext};
+use super::{ErrorCode, RequestContext, broker_loggers};
 use crate::cluster::{ConfigResource, MetadataImage, ResourceKind, name};
 use crate::shard::connection::Outgoing;
 
@@ -14,14 +16,21 @@ use crate::shard::connection::Outgoing;
 const UNKNOWN_RESOURCE: &str = "This most likely occurs because of a request being malformed by the client library or \
                                 the message was sent to an incompatible broker. See the broker logs for more details.";
 
-type Refusal = (ErrorCode, String);
+use broker_loggers::Refusal;
+
+/// What is found of a resource.
+enum Described {
+    Configs(Vec<DescribedConfig>),
+    /// Loggers and their levels.
+    Levels(BTreeMap<String, &'static str>),
+}
 
 pub(super) async fn handle(
     context: &RequestContext,
     request: DescribeConfigsRequest<'_>,
 ) -> Outgoing {
     let image = context.image();
-    let described: Vec<Result<Vec<DescribedConfig>, Refusal>> = request
+    let described: Vec<Result<Described, Refusal>> = request
         .resources
         .iter()
         .map(|resource| describe(&image, resource))
@@ -32,18 +41,15 @@ pub(super) async fn handle(
         .zip(&described)
         .map(|(resource, described)| {
             let (error_code, message, configs) = match described {
-                Ok(configs) => (ErrorCode::None, "", configs.as_slice()),
-                Err((code, message)) => (*code, message.as_str(), &[][..]),
+                Ok(described) => (ErrorCode::None, "", entries(described, &request)),
+                Err((code, message)) => (*code, message.as_str(), Vec::new()),
             };
             DescribeConfigsResult {
                 error_code: error_code.code(),
                 error_message: Some(message),
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name,
-                configs: configs
-                    .iter()
-                    .map(|config| entry(config, &request))
-                    .collect(),
+                configs,
                 ..Default::default()
             }
         });
@@ -57,8 +63,9 @@ pub(super) async fn handle(
 fn describe(
     image: &MetadataImage,
     resource: &DescribeConfigsResource<'_>,
-) -> Result<Vec<DescribedConfig>, Refusal> {
+) -> Result<Described, Refusal> {
     let name = resource.resource_name;
+    let keys = resource.configuration_keys.as_deref();
     let kind = ResourceKind::from_code(resource.resource_type)
         .ok_or_else(|| (ErrorCode::InvalidRequest, UNKNOWN_RESOURCE.to_owned()))?;
     let table = match kind {
@@ -73,15 +80,12 @@ fn describe(
         }
         ResourceKind::Broker if name.is_empty() => Resource::BrokerDefault,
         ResourceKind::Broker => {
-            check_broker(
-                image,
-                name,
-                "Broker id must be an integer, but it is: ",
-                " or empty string,",
-            )?;
+            check_broker(image, name)?;
             Resource::Broker
         }
-        ResourceKind::BrokerLogger => return broker_logger(image, name),
+        ResourceKind::BrokerLogger => {
+            return broker_loggers::describe(image.node_id, name, keys).map(Described::Levels);
+        }
         ResourceKind::Group if name.is_empty() => {
             return Err((
                 ErrorCode::InvalidRequest,
@@ -93,51 +97,49 @@ fn describe(
             return Err((ErrorCode::InvalidRequest, message.to_owned()));
         }
         ResourceKind::Group => Resource::Group,
-        ResourceKind::ClientMetrics => return Ok(Vec::new()),
+        ResourceKind::ClientMetrics => Resource::ClientMetrics,
     };
     let overrides = image.overrides(&ConfigResource {
         kind,
         name: name.to_owned(),
     });
-    let keys = resource.configuration_keys.as_deref();
-    Ok(tuning::describe(
-        table,
-        &overrides,
-        &image.broker_config,
-        keys,
-    ))
+    let configs = tuning::describe(table, &overrides, &image.broker_config, keys);
+    Ok(Described::Configs(configs))
 }
 
-fn check_broker(
-    image: &MetadataImage,
-    broker: &str,
-    not_a_number: &str,
-    or: &str,
-) -> Result<(), Refusal> {
+fn check_broker(image: &MetadataImage, broker: &str) -> Result<(), Refusal> {
     let node_id = image.node_id;
     let message = match broker.parse::<i32>() {
         Ok(id) if id == node_id => return Ok(()),
-        Ok(id) => format!("Unexpected broker id, expected {node_id}{or} but received {id}"),
-        Err(_) => format!("{not_a_number}{broker}"),
+        Ok(id) => {
+            format!("Unexpected broker id, expected {node_id} or empty string, but received {id}")
+        }
+        Err(_) => format!("Broker id must be an integer, but it is: {broker}"),
     };
     Err((ErrorCode::InvalidRequest, message))
 }
 
-// Log levels are set by the environment when the node starts; there are none to show.
-fn broker_logger(image: &MetadataImage, broker: &str) -> Result<Vec<DescribedConfig>, Refusal> {
-    if broker.is_empty() {
-        return Err((
-            ErrorCode::InvalidRequest,
-            "Broker id must not be empty".to_owned(),
-        ));
+fn entries<'a>(
+    described: &'a Described,
+    request: &DescribeConfigsRequest<'_>,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    match described {
+        Described::Configs(configs) => configs
+            .iter()
+            .map(|config| entry(config, request))
+            .collect(),
+        Described::Levels(levels) => levels
+            .iter()
+            .map(|(logger, level)| DescribeConfigsResourceResult {
+                name: logger,
+                value: Some(level),
+                config_source: ConfigSource::BrokerLogger as i8,
+                // Kafka gives loggers neither a type nor a description, and this for the latter.
+                documentation: Some(""),
+                ..Default::default()
+            })
+            .collect(),
     }
-    check_broker(
-        image,
-        broker,
-        "Broker id must be an integer, but it is: ",
-        "",
-    )?;
-    Ok(Vec::new())
 }
 
 fn entry<'a>(

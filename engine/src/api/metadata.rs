@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use net::messages::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
 use net::wire::Uuid;
 
@@ -13,19 +13,27 @@ use super::{ErrorCode, RequestContext, authorized, topic_results};
 use crate::cluster::topics::NewTopic;
 use crate::cluster::{ControlRequest, MetadataImage, TopicImage, name};
 use crate::shard::connection::Outgoing;
+use crate::types::TopicId;
 
 /// In version 0 an empty list asks for all topics; later null does.
 const VERSION_WITH_NULL: i16 = 1;
+/// First version in which a client may ask by id; the field is there from 10 on.
+const VERSION_WITH_IDS: i16 = 12;
+
+/// Which topics a request asks for.
+enum Wanted<'a> {
+    All,
+    Names(Vec<&'a str>),
+    /// Then names in the request do not count, as in Kafka.
+    Ids(Vec<TopicId>),
+}
 
 pub(super) async fn handle(context: &RequestContext, request: MetadataRequest<'_>) -> Outgoing {
-    let wanted = match &request.topics {
-        None => None,
-        Some(topics) if topics.is_empty() && context.version() < VERSION_WITH_NULL => None,
-        Some(topics) => Some(topic_results::once_each(
-            topics.iter().filter_map(|topic| topic.name),
-        )),
+    let wanted = match wanted(&request, context.version()) {
+        Ok(wanted) => wanted,
+        Err(code) => return refuse_all(context, &request, code),
     };
-    if let Some(names) = &wanted
+    if let Wanted::Names(names) = &wanted
         && request.allow_auto_topic_creation
     {
         create_missing(context, names).await;
@@ -33,14 +41,15 @@ pub(super) async fn handle(context: &RequestContext, request: MetadataRequest<'_
     let image = context.image();
     let asked = request.include_topic_authorized_operations;
     let topics = match &wanted {
-        None => image
+        Wanted::All => image
             .topics()
             .map(|topic| described(topic, asked))
             .collect(),
-        Some(names) => names
+        Wanted::Names(names) => names
             .iter()
             .map(|name| answer(&image, name, asked))
             .collect(),
+        Wanted::Ids(ids) => by_id(&image, ids, asked),
     };
     let (host, port) = context.advertised();
     let broker = MetadataResponseBroker {
@@ -60,6 +69,74 @@ pub(super) async fn handle(context: &RequestContext, request: MetadataRequest<'_
         ..Default::default()
     };
     context.reply(|writer, version| response.encode(writer, version))
+}
+
+fn wanted<'a>(request: &MetadataRequest<'a>, version: i16) -> Result<Wanted<'a>, ErrorCode> {
+    let topics = match &request.topics {
+        None => return Ok(Wanted::All),
+        Some(topics) if topics.is_empty() && version < VERSION_WITH_NULL => return Ok(Wanted::All),
+        Some(topics) => topics,
+    };
+    let id = |topic: &MetadataRequestTopic<'_>| TopicId(topic.topic_id.0);
+    if version < VERSION_WITH_IDS {
+        let by_name = |topic| id(topic) == TopicId::default() && topic.name.is_some();
+        if !topics.iter().all(by_name) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+    }
+    let ids = topics.iter().map(id).filter(|id| *id != TopicId::default());
+    let ids = topic_results::once_each(ids);
+    if !ids.is_empty() {
+        return Ok(Wanted::Ids(ids));
+    }
+    let names: Option<Vec<&str>> = topics.iter().map(|topic| topic.name).collect();
+    let names = names.ok_or(ErrorCode::UnknownServerError)?;
+    Ok(Wanted::Names(topic_results::once_each(names.into_iter())))
+}
+
+/// Kafka answers an error of the whole request once per topic, and without brokers.
+fn refuse_all(
+    context: &RequestContext,
+    request: &MetadataRequest<'_>,
+    code: ErrorCode,
+) -> Outgoing {
+    let topics = request.topics.iter().flatten();
+    let response = MetadataResponse {
+        controller_id: -1,
+        topics: topics
+            .map(|topic| MetadataResponseTopic {
+                error_code: code.code(),
+                name: Some(topic.name.unwrap_or_default()),
+                topic_id: topic.topic_id,
+                ..Default::default()
+            })
+            .collect(),
+        error_code: code.code(),
+        ..Default::default()
+    };
+    context.reply(|writer, version| response.encode(writer, version))
+}
+
+/// Unknown ids come first, as in Kafka.
+fn by_id<'a>(
+    image: &'a MetadataImage,
+    ids: &[TopicId],
+    asked: bool,
+) -> Vec<MetadataResponseTopic<'a>> {
+    let unknown = ids
+        .iter()
+        .filter(|id| image.topic_by_id(**id).is_none())
+        .map(|id| MetadataResponseTopic {
+            error_code: ErrorCode::UnknownTopicId.code(),
+            name: None,
+            topic_id: Uuid(id.0),
+            ..Default::default()
+        });
+    let known = ids
+        .iter()
+        .filter_map(|id| image.topic_by_id(*id))
+        .map(|topic| described(topic, asked));
+    unknown.chain(known).collect()
 }
 
 /// Creates the topics that do not exist, before they are described: Kafka answers 3 first and creates afterwards, which

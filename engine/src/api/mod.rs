@@ -16,19 +16,39 @@ use net::server::{Frame, ReceivePermit};
 use net::wire::{EncodeError, Reader, Writer};
 use tracing::{debug, error};
 
+mod alter_client_quotas;
+mod alter_configs;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
+mod alter_user_scram_credentials;
 mod api_versions;
 mod authorized;
+mod broker_loggers;
 mod coordinated;
+mod create_acls;
+mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
+mod describe_delegation_token;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod describe_transactions;
+mod describe_user_scram_credentials;
+mod elect_leaders;
 pub mod error;
 pub mod error_code;
+mod expire_delegation_token;
 mod fetch;
 pub mod fetch_session;
 mod find_coordinator;
@@ -37,8 +57,11 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -47,8 +70,13 @@ mod offset_for_leader_epoch;
 mod owners;
 mod produce;
 mod produce_batch;
+mod renew_delegation_token;
+mod sasl_authenticate;
+mod sasl_handshake;
 mod sync_group;
 mod topic_results;
+mod unregister_broker;
+mod update_features;
 pub mod versions;
 
 pub use error_code::ErrorCode;
@@ -292,6 +320,57 @@ async fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
             handle!(incremental_alter_configs, IncrementalAlterConfigsRequest)
         }
         ApiKey::DescribeCluster => handle!(describe_cluster, DescribeClusterRequest),
+        ApiKey::AlterClientQuotas => handle!(alter_client_quotas, AlterClientQuotasRequest),
+        ApiKey::AlterConfigs => handle!(alter_configs, AlterConfigsRequest),
+        ApiKey::AlterPartitionReassignments => handle!(
+            alter_partition_reassignments,
+            AlterPartitionReassignmentsRequest
+        ),
+        ApiKey::AlterReplicaLogDirs => handle!(alter_replica_log_dirs, AlterReplicaLogDirsRequest),
+        ApiKey::AlterUserScramCredentials => handle!(
+            alter_user_scram_credentials,
+            AlterUserScramCredentialsRequest
+        ),
+        ApiKey::CreateAcls => handle!(create_acls, CreateAclsRequest),
+        ApiKey::CreateDelegationToken => {
+            handle!(create_delegation_token, CreateDelegationTokenRequest)
+        }
+        ApiKey::DeleteAcls => handle!(delete_acls, DeleteAclsRequest),
+        ApiKey::DescribeAcls => handle!(describe_acls, DescribeAclsRequest),
+        ApiKey::DescribeClientQuotas => {
+            handle!(describe_client_quotas, DescribeClientQuotasRequest)
+        }
+        ApiKey::DescribeDelegationToken => {
+            handle!(describe_delegation_token, DescribeDelegationTokenRequest)
+        }
+        ApiKey::DescribeLogDirs => handle!(describe_log_dirs, DescribeLogDirsRequest),
+        ApiKey::DescribeProducers => handle!(describe_producers, DescribeProducersRequest),
+        ApiKey::DescribeQuorum => handle!(describe_quorum, DescribeQuorumRequest),
+        ApiKey::DescribeTopicPartitions => {
+            handle!(describe_topic_partitions, DescribeTopicPartitionsRequest)
+        }
+        ApiKey::DescribeTransactions => handle!(describe_transactions, DescribeTransactionsRequest),
+        ApiKey::DescribeUserScramCredentials => handle!(
+            describe_user_scram_credentials,
+            DescribeUserScramCredentialsRequest
+        ),
+        ApiKey::ElectLeaders => handle!(elect_leaders, ElectLeadersRequest),
+        ApiKey::ExpireDelegationToken => {
+            handle!(expire_delegation_token, ExpireDelegationTokenRequest)
+        }
+        ApiKey::ListConfigResources => handle!(list_config_resources, ListConfigResourcesRequest),
+        ApiKey::ListPartitionReassignments => handle!(
+            list_partition_reassignments,
+            ListPartitionReassignmentsRequest
+        ),
+        ApiKey::ListTransactions => handle!(list_transactions, ListTransactionsRequest),
+        ApiKey::RenewDelegationToken => {
+            handle!(renew_delegation_token, RenewDelegationTokenRequest)
+        }
+        ApiKey::SaslAuthenticate => handle!(sasl_authenticate, SaslAuthenticateRequest),
+        ApiKey::SaslHandshake => handle!(sasl_handshake, SaslHandshakeRequest),
+        ApiKey::UnregisterBroker => handle!(unregister_broker, UnregisterBrokerRequest),
+        ApiKey::UpdateFeatures => handle!(update_features, UpdateFeaturesRequest),
         key => {
             error!(
                 ?key,

@@ -1,4 +1,4 @@
-//! Decisions about dynamic configurations: IncrementalAlterConfigs.
+//! Decisions about dynamic configurations: AlterConfigs and IncrementalAlterConfigs.
 //!
 //! The settings table (crate `tuning`) says what a value may be; this file says which resource may be changed and
 //! turns the difference into records.
@@ -19,8 +19,19 @@ pub struct AlterResource {
     pub kind: i8,
     /// Topic name, broker id, …
     pub name: String,
+    /// What happens to what is not named.
+    pub change: Change,
     /// In request order.
     pub changes: Vec<AlterConfig>,
+}
+
+/// What happens to configurations that a request does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// They stay: IncrementalAlterConfigs.
+    Incremental,
+    /// They go: AlterConfigs.
+    Replace,
 }
 
 /// One change of one key.
@@ -34,7 +45,7 @@ pub struct AlterConfig {
     pub value: Option<String>,
 }
 
-/// Decides IncrementalAlterConfigs, per resource in request order.
+/// Decides both, per resource in request order.
 #[must_use]
 pub fn alter(
     image: &MetadataImage,
@@ -56,7 +67,7 @@ pub fn alter(
         let resource = check_resource(image, wanted)?;
         check_changes(&wanted.changes)?;
         let present = image.overrides(&resource);
-        let future = apply(&resource, &present, &wanted.changes)?;
+        let future = apply(&resource, &present, wanted)?;
         let first = records.len();
         push_difference(&mut records, &resource, &present, &future);
         // Each value may be right and the whole wrong: the records must lead to an image.
@@ -82,10 +93,12 @@ fn check_resource(
         return refuse(format!("Unknown resource type {}", wanted.kind));
     };
     match kind {
-        ResourceKind::Topic => check_topic(image, &wanted.name)?,
-        ResourceKind::Broker | ResourceKind::BrokerLogger => {
-            check_broker(image.node_id, &wanted.name)?
+        // Log levels are each process's own and never come here (`api/broker_loggers.rs`).
+        ResourceKind::BrokerLogger => {
+            return refuse(format!("Unknown resource type {}", wanted.kind));
         }
+        ResourceKind::Topic => check_topic(image, &wanted.name)?,
+        ResourceKind::Broker => check_broker(image.node_id, &wanted.name)?,
         ResourceKind::Group if wanted.name.is_empty() => {
             return refuse("Default group resources are not allowed.".to_owned());
         }
@@ -126,7 +139,11 @@ fn check_broker(node_id: i32, broker: &str) -> Result<(), ControlError> {
     }
 }
 
-fn check_changes(changes: &[AlterConfig]) -> Result<(), ControlError> {
+/// What is wrong with changes whatever they belong to.
+///
+/// # Errors
+/// A key named twice, an unknown operation, or a missing value.
+pub fn check_changes(changes: &[AlterConfig]) -> Result<(), ControlError> {
     for (position, change) in changes.iter().enumerate() {
         if changes[..position]
             .iter()
@@ -138,8 +155,7 @@ fn check_changes(changes: &[AlterConfig]) -> Result<(), ControlError> {
             ));
         }
         if !(0..=3).contains(&change.operation) {
-            let message = format!("Unknown configuration operation {}", change.operation);
-            return Err(ControlError::new(Kind::UnknownServerError, message));
+            return Err(ControlError::bare(Kind::UnknownServerError));
         }
         if change.operation != 1 && change.value.is_none() {
             let message = format!("Null value not supported for : {}", change.name);
@@ -149,32 +165,34 @@ fn check_changes(changes: &[AlterConfig]) -> Result<(), ControlError> {
     Ok(())
 }
 
-// The settings table says what a value may be; groups and client metrics are not served yet, so their settings are not
-// taken either.
+// The settings table says what a value may be. What is replaced is judged before what goes, so that a bad value is
+// named first.
 fn apply(
     resource: &ConfigResource,
     present: &BTreeMap<String, String>,
-    changes: &[AlterConfig],
+    wanted: &AlterResource,
 ) -> Result<BTreeMap<String, String>, ControlError> {
     let table = match resource.kind {
         ResourceKind::Topic => tuning::Resource::Topic,
         ResourceKind::Broker if resource.name.is_empty() => tuning::Resource::BrokerDefault,
         ResourceKind::Broker => tuning::Resource::Broker,
-        ResourceKind::BrokerLogger | ResourceKind::Group | ResourceKind::ClientMetrics => {
-            let message = format!(
-                "{:?} configurations are not served by this version of Tidelog.",
-                resource.kind
-            );
-            return Err(ControlError::new(Kind::InvalidRequest, message));
-        }
+        ResourceKind::Group => tuning::Resource::Group,
+        ResourceKind::ClientMetrics => tuning::Resource::ClientMetrics,
+        ResourceKind::BrokerLogger => unreachable!("refused before"),
     };
-    let operations: Vec<_> = changes
+    let mut operations: Vec<_> = wanted
+        .changes
         .iter()
         .map(|change| {
             let operation = AlterOperation::from_code(change.operation).expect("checked before");
             (change.name.as_str(), operation, change.value.as_deref())
         })
         .collect();
+    if wanted.change == Change::Replace {
+        let named = |name: &str| wanted.changes.iter().any(|change| change.name == name);
+        let gone = present.keys().filter(|name| !named(name));
+        operations.extend(gone.map(|name| (name.as_str(), AlterOperation::Delete, None)));
+    }
     Ok(tuning::apply_incremental(table, present, &operations)?)
 }
 
@@ -217,6 +235,7 @@ mod tests {
         AlterResource {
             kind: 4,
             name: name.to_owned(),
+            change: Change::Incremental,
             changes,
         }
     }
@@ -267,6 +286,42 @@ mod tests {
             broker("1", vec![change("a", 0, Some("1"))]),
         ]);
         assert!(results.iter().all(Result::is_err) && records.is_empty());
+    }
+
+    #[test]
+    fn what_a_replacement_does_not_name_goes() {
+        let mut image = MetadataImage::empty("cluster", std::sync::Arc::default());
+        let group = |change, changes| AlterResource {
+            kind: ResourceKind::Group as i8,
+            name: "g".to_owned(),
+            change,
+            changes,
+        };
+        let set = |name: &str, value: &str| change(name, 0, Some(value));
+        let first = group(
+            Change::Incremental,
+            vec![set("consumer.session.timeout.ms", "50000")],
+        );
+        let second = group(
+            Change::Replace,
+            vec![set("consumer.heartbeat.interval.ms", "6000")],
+        );
+        for wanted in [first, second] {
+            let (results, records) = alter(&image, &[wanted]);
+            assert_eq!(results, [Ok(())]);
+            for record in &records {
+                image.apply(record).unwrap();
+            }
+        }
+        let group = ConfigResource {
+            kind: ResourceKind::Group,
+            name: "g".to_owned(),
+        };
+        let left = BTreeMap::from([(
+            "consumer.heartbeat.interval.ms".to_owned(),
+            "6000".to_owned(),
+        )]);
+        assert_eq!(image.overrides(&group), left);
     }
 
     #[test]

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::configs::{self, AlterResource};
-use super::features;
+use super::features::{self, FeatureUpdate};
 use super::image::{ConfigResource, MetadataImage, ReplayError, ResourceKind};
 use super::producer_ids;
 use super::record::Record;
+use super::scram::{self, ScramAlteration};
 use super::topics::{self, CreatedTopic, MorePartitions, NewTopic, TopicDefaults, TopicSelector};
 use crate::types::{ProducerId, TopicId};
 
@@ -35,13 +36,22 @@ pub enum ControlRequest {
         /// Decide, but change nothing.
         validate_only: bool,
     },
-    /// IncrementalAlterConfigs.
+    /// AlterConfigs and IncrementalAlterConfigs.
     AlterConfigs {
         /// In request order.
         resources: Vec<AlterResource>,
         /// Decide, but change nothing.
         validate_only: bool,
     },
+    /// UpdateFeatures.
+    UpdateFeatures {
+        /// All are made, or none.
+        updates: Vec<FeatureUpdate>,
+        /// Decide, but change nothing.
+        validate_only: bool,
+    },
+    /// AlterUserScramCredentials.
+    AlterScram(Vec<ScramAlteration>),
     /// A block of producer ids for a shard.
     AllocateProducerIds,
 }
@@ -57,6 +67,10 @@ pub enum ControlResponse {
     CreatePartitions(Vec<Result<(), ControlError>>),
     /// To AlterConfigs.
     AlterConfigs(Vec<Result<(), ControlError>>),
+    /// To UpdateFeatures.
+    UpdateFeatures(Result<(), ControlError>),
+    /// To AlterScram: one result per user.
+    AlterScram(Vec<(String, Result<(), ControlError>)>),
     /// To AllocateProducerIds: the first id of the block.
     AllocateProducerIds(ProducerId),
     /// The records could not be made durable; nothing changed that a restart would remember.
@@ -98,6 +112,16 @@ pub enum ControlErrorKind {
     PolicyViolation,
     /// The request's deadline was over before it was looked at.
     RequestTimedOut,
+    /// A feature cannot have that level.
+    InvalidUpdateVersion,
+    /// There is nothing of that name.
+    ResourceNotFound,
+    /// The same thing twice in one request.
+    DuplicateResource,
+    /// The credential breaks a rule.
+    UnacceptableCredential,
+    /// The SASL mechanism is unknown.
+    UnsupportedSaslMechanism,
     /// `delete.topic.enable` is off.
     TopicDeletionDisabled,
     /// What Kafka answers to an unknown operation.
@@ -233,6 +257,24 @@ impl Controller {
                     ControlResponse::AlterConfigs(results),
                     *validate_only,
                 )
+            }
+            ControlRequest::UpdateFeatures {
+                updates,
+                validate_only,
+            } => {
+                let (records, result) = match features::update(&self.image, updates) {
+                    Ok(records) => (records, Ok(())),
+                    Err(error) => (Vec::new(), Err(error)),
+                };
+                (
+                    records,
+                    ControlResponse::UpdateFeatures(result),
+                    *validate_only,
+                )
+            }
+            ControlRequest::AlterScram(alterations) => {
+                let (results, records) = scram::alter(&self.image, alterations);
+                (records, ControlResponse::AlterScram(results), false)
             }
             ControlRequest::AllocateProducerIds => {
                 let image = &self.image;

@@ -10,6 +10,7 @@ use tuning::{BrokerConfig, TopicConfig};
 
 use super::name::{collision_key, is_internal};
 use super::record::Record;
+use super::scram::{ScramCredential, ScramMechanism};
 use crate::types::{LeaderEpoch, PartitionId, TopicId};
 
 /// What a dynamic configuration belongs to.
@@ -38,18 +39,19 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Topic,
+        Self::Broker,
+        Self::BrokerLogger,
+        Self::ClientMetrics,
+        Self::Group,
+    ];
+
     /// The kind with Kafka's number `code`.
     #[must_use]
     pub fn from_code(code: i8) -> Option<Self> {
-        [
-            Self::Topic,
-            Self::Broker,
-            Self::BrokerLogger,
-            Self::ClientMetrics,
-            Self::Group,
-        ]
-        .into_iter()
-        .find(|kind| *kind as i8 == code)
+        Self::ALL.into_iter().find(|kind| *kind as i8 == code)
     }
 }
 
@@ -96,10 +98,14 @@ pub struct MetadataImage {
     pub node_id: i32,
     /// Offset of this start's broker registration.
     pub broker_epoch: i64,
+    /// Epoch in which this start leads the metadata log.
+    pub metadata_epoch: i32,
     /// First producer id that no block covers yet.
     pub next_producer_id: i64,
     /// Finalized feature levels.
     pub features: BTreeMap<String, i16>,
+    /// SCRAM credentials, by user and mechanism.
+    pub scram: BTreeMap<(String, ScramMechanism), ScramCredential>,
     /// Dynamic configurations of everything but topics.
     pub configs: BTreeMap<ConfigResource, BTreeMap<String, String>>,
     /// The broker's configuration, with what was set at run time.
@@ -133,8 +139,10 @@ impl MetadataImage {
             cluster_id: cluster_id.into(),
             node_id: config.node_id(),
             broker_epoch: -1,
+            metadata_epoch: 0,
             next_producer_id: 0,
             features: BTreeMap::new(),
+            scram: BTreeMap::new(),
             configs: BTreeMap::new(),
             broker_config: config.clone(),
             static_config: config,
@@ -267,6 +275,19 @@ impl MetadataImage {
                 self.set_config(resource, name, value.as_deref())
                     .map_err(|error| fail(&error.to_string()))?;
             }
+            Record::ScramCredential {
+                user,
+                mechanism,
+                credential,
+            } => {
+                self.scram
+                    .insert((user.clone(), *mechanism), credential.clone());
+            }
+            Record::RemoveScramCredential { user, mechanism } => {
+                self.scram
+                    .remove(&(user.clone(), *mechanism))
+                    .ok_or_else(|| fail("removal of an unknown SCRAM credential"))?;
+            }
             Record::ProducerIds { next, .. } => {
                 if *next < self.next_producer_id {
                     return Err(fail("a producer id block goes back"));
@@ -326,6 +347,13 @@ impl MetadataImage {
                     value,
                 });
             }
+        }
+        for ((user, mechanism), credential) in &self.scram {
+            records.push(Record::ScramCredential {
+                user: user.clone(),
+                mechanism: *mechanism,
+                credential: credential.clone(),
+            });
         }
         records.push(Record::ProducerIds {
             node_id: self.node_id,

@@ -12,6 +12,7 @@ pub mod image;
 pub mod name;
 pub mod producer_ids;
 pub mod record;
+pub mod scram;
 pub mod store;
 pub mod topics;
 

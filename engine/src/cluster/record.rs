@@ -8,6 +8,7 @@ use net::records::{Batch, BatchBuilder, Decompressor, split_batches};
 use net::wire::{DecodeError, Reader, Uuid, Writer};
 
 use super::image::{ConfigResource, ResourceKind};
+use super::scram::{ScramCredential, ScramMechanism};
 use crate::types::{LeaderEpoch, TopicId};
 
 const FRAME_VERSION: u32 = 1;
@@ -76,6 +77,22 @@ pub enum Record {
         /// The value.
         value: Option<String>,
     },
+    /// A user can log in with a password.
+    ScramCredential {
+        /// The user.
+        user: String,
+        /// How the password was hashed.
+        mechanism: ScramMechanism,
+        /// What is kept of the password.
+        credential: ScramCredential,
+    },
+    /// A user can no longer log in so.
+    RemoveScramCredential {
+        /// The user.
+        user: String,
+        /// Which of the user's credentials.
+        mechanism: ScramMechanism,
+    },
     /// Producer ids below `next` are given out.
     ProducerIds {
         /// Who got the last block.
@@ -93,7 +110,10 @@ impl Record {
     pub fn grows(&self) -> bool {
         matches!(
             self,
-            Self::Topic { .. } | Self::Partition { .. } | Self::Config { value: Some(_), .. }
+            Self::Topic { .. }
+                | Self::Partition { .. }
+                | Self::Config { value: Some(_), .. }
+                | Self::ScramCredential { .. }
         )
     }
 }
@@ -272,6 +292,26 @@ fn to_wire(record: &Record) -> wire::MetadataRecord<'_> {
             value: value.as_deref(),
             ..Default::default()
         }),
+        Record::ScramCredential {
+            user,
+            mechanism,
+            credential,
+        } => Wire::UserScramCredential(wire::user_scram_credential::UserScramCredentialRecord {
+            name: user,
+            mechanism: *mechanism as i8,
+            salt: &credential.salt,
+            stored_key: &credential.stored_key,
+            server_key: &credential.server_key,
+            iterations: credential.iterations,
+            ..Default::default()
+        }),
+        Record::RemoveScramCredential { user, mechanism } => Wire::RemoveUserScramCredential(
+            wire::remove_user_scram_credential::RemoveUserScramCredentialRecord {
+                name: user,
+                mechanism: *mechanism as i8,
+                ..Default::default()
+            },
+        ),
         Record::ProducerIds {
             node_id,
             broker_epoch,
@@ -351,6 +391,20 @@ fn from_wire(record: &wire::MetadataRecord<'_>) -> Option<Record> {
                 value: r.value.map(str::to_owned),
             }
         }
+        Wire::UserScramCredential(r) => Record::ScramCredential {
+            user: r.name.to_owned(),
+            mechanism: ScramMechanism::from_code(r.mechanism)?,
+            credential: ScramCredential {
+                salt: r.salt.to_owned(),
+                stored_key: r.stored_key.to_owned(),
+                server_key: r.server_key.to_owned(),
+                iterations: r.iterations,
+            },
+        },
+        Wire::RemoveUserScramCredential(r) => Record::RemoveScramCredential {
+            user: r.name.to_owned(),
+            mechanism: ScramMechanism::from_code(r.mechanism)?,
+        },
         Wire::ProducerIds(r) => Record::ProducerIds {
             node_id: r.broker_id,
             broker_epoch: r.broker_epoch,
@@ -411,6 +465,20 @@ mod tests {
                 node_id: 1,
                 broker_epoch: 2,
                 next: 3000,
+            },
+            Record::ScramCredential {
+                user: "u".to_owned(),
+                mechanism: ScramMechanism::Sha512,
+                credential: ScramCredential {
+                    salt: vec![1],
+                    stored_key: vec![2; 64],
+                    server_key: vec![3; 64],
+                    iterations: 4096,
+                },
+            },
+            Record::RemoveScramCredential {
+                user: "u".to_owned(),
+                mechanism: ScramMechanism::Sha512,
             },
             Record::RemoveTopic { id: topic_id },
         ]

@@ -113,6 +113,12 @@ impl MetadataStore {
         self.next_offset
     }
 
+    /// The epoch of the metadata log that this start began.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
     /// Bytes of one copy.
     #[must_use]
     pub fn length(&self) -> u64 {

@@ -263,7 +263,11 @@ fn assigned_count(node_id: i32, topic: &NewTopic) -> Outcome<i32> {
     Ok(i32::try_from(indexes.len()).expect("bounded by the request"))
 }
 
-fn check_replicas(node_id: i32, replicas: &[i32]) -> Outcome<()> {
+/// Whether a partition can have these replicas: this node, once.
+///
+/// # Errors
+/// Kafka's words for what is wrong.
+pub fn check_replicas(node_id: i32, replicas: &[i32]) -> Outcome<()> {
     let refuse = |message: String| Err(ControlError::new(Kind::InvalidReplicaAssignment, message));
     if replicas.is_empty() {
         return refuse(

@@ -29,7 +29,7 @@ use super::journal::format::{EntryHeader, EntryKind, Generation};
 use super::journal::group::{Entry, Payload};
 use super::offsets::LogOffsets;
 use super::partition_log::PartitionLog;
-use super::producer_state::ProducerCount;
+use super::producer_state::{ProducerCount, ProducerEntry};
 use super::read::{FoundOffset, OffsetQuery, ReadPlan, ReadRequest, ReadResult};
 use super::recovery::RecoveredPartition;
 use super::segment_files::SegmentFiles;
@@ -38,8 +38,8 @@ use super::storage_shard::{Owner, Partition, Shard};
 use super::watch::{Watch, Watchers};
 use super::write_behind::{self, Writer};
 use super::{sealing, storage_read, upkeep};
-use crate::platform::Disk;
-use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId};
+use crate::platform::{Disk, Space};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId, ShardId};
 
 /// What storage is told by the node's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -539,6 +539,19 @@ impl Storage {
         self.shard
             .with_partition(id, |partition| partition.log.segments().bytes())
             .unwrap_or(0)
+    }
+
+    /// What the partition remembers of its producers, by id.
+    pub fn producers(&self, id: PartitionId) -> Option<Vec<(ProducerId, ProducerEntry)>> {
+        self.shard.with_partition(id, |partition| {
+            let producers = partition.log.producers().iter();
+            producers.map(|(id, entry)| (id, entry.clone())).collect()
+        })
+    }
+
+    /// Room on the file system, as it says itself; `None` if it does not.
+    pub async fn space(&self) -> Option<Space> {
+        self.shard.disk.space().await.ok()
     }
 
     /// The epoch under which this node leads the partition.

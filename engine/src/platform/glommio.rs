@@ -19,7 +19,7 @@ use glommio::io::{DmaFile, OpenOptions, ReadResult};
 use net::platform::Runtime;
 use net::platform::sync::oneshot;
 
-use super::{BLOCK_BYTES, DirectoryEntry, DirectoryLook, OpenMode, READ_BYTES_MAX};
+use super::{BLOCK_BYTES, DirectoryEntry, DirectoryLook, OpenMode, READ_BYTES_MAX, Space};
 
 pub(super) use glommio::io::DmaBuffer as GlommioBuffer;
 
@@ -234,7 +234,7 @@ impl GlommioDisk {
             .await
     }
 
-    pub(super) async fn free_bytes(&self) -> io::Result<u64> {
+    pub(super) async fn space(&self) -> io::Result<Space> {
         let root = std::os::unix::ffi::OsStrExt::as_bytes(self.root.as_os_str());
         let root = std::ffi::CString::new(root).map_err(io::Error::other)?;
         self.runtime
@@ -243,7 +243,10 @@ impl GlommioDisk {
                 let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
                 // SAFETY: `root` ends with a zero byte and `status` is writable; both outlive the call.
                 check(unsafe { libc::statvfs(root.as_ptr(), &mut status) })?;
-                Ok(status.f_bavail * status.f_frsize)
+                Ok(Space {
+                    total_bytes: status.f_blocks * status.f_frsize,
+                    free_bytes: status.f_bavail * status.f_frsize,
+                })
             })
             .await
     }

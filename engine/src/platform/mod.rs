@@ -23,6 +23,15 @@ pub const BLOCK_BYTES: usize = 4096;
 /// The longest single read in bytes; longer ones are split (DESIGN §4).
 const READ_BYTES_MAX: usize = 512 << 10;
 
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes of the whole file system.
+    pub total_bytes: u64,
+    /// Bytes free for this process.
+    pub free_bytes: u64,
+}
+
 /// One data directory as seen from one executor. Cheap to clone, never leaves its thread.
 #[derive(Clone)]
 pub struct Disk {
@@ -218,10 +227,15 @@ impl Disk {
 
     /// Bytes free for this process on the file system.
     pub async fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.space().await?.free_bytes)
+    }
+
+    /// How large the file system is, and how much of it is free for this process.
+    pub async fn space(&self) -> io::Result<Space> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.free_bytes().await,
+            DiskBackend::Glommio(disk) => disk.space().await,
             #[cfg(feature = "sim")]
-            DiskBackend::Sim(disk) => disk.free_bytes().await,
+            DiskBackend::Sim(disk) => disk.space().await,
         }
     }
 

@@ -10,7 +10,9 @@ use crate::cluster::{ControlRequest, ControlResponse};
 use crate::groups::GroupCall;
 use crate::log::{AppendError, Appended, FoundOffset, ReadError, StorageError};
 use crate::metrics::ShardMetrics;
-use crate::partition::{EpochLookup, FetchOutcome, OffsetLookup, PartitionAppend, PartitionFetch};
+use crate::partition::{
+    EpochLookup, FetchOutcome, OffsetLookup, PartitionAppend, PartitionFetch, ProducerDescription,
+};
 use crate::types::{LeaderEpoch, Offset, PartitionId};
 
 /// A request to the shard that owns what it names.
@@ -25,6 +27,10 @@ pub enum ShardRequest {
     EpochEnds(Vec<EpochLookup>),
     /// Move log starts up.
     DeleteRecords(Vec<(PartitionId, Offset)>),
+    /// Bytes of partitions.
+    Sizes(Vec<PartitionId>),
+    /// What partitions remember of their producers.
+    Producers(Vec<PartitionId>),
     /// A change of cluster metadata (shard 0).
     Control(ControlRequest),
     /// Take over a new view of the cluster: create, delete and configure the partitions it gives this shard.
@@ -65,6 +71,10 @@ pub enum ShardResponse {
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ReadError>>),
     /// To `DeleteRecords`: the log starts.
     DeleteRecords(Vec<Result<Offset, ReadError>>),
+    /// To `Sizes`; 0 for a partition that is not there.
+    Sizes(Vec<u64>),
+    /// To `Producers`; `None` for a partition that is not there.
+    Producers(Vec<Option<Vec<ProducerDescription>>>),
     /// To `Control`.
     Control(ControlResponse),
     /// To `Publish`.

@@ -421,6 +421,18 @@ impl Shard {
             ShardRequest::DeleteRecords(partitions) => {
                 ShardResponse::DeleteRecords(partition::delete_records(storage, partitions).await)
             }
+            ShardRequest::Sizes(partitions) => ShardResponse::Sizes(
+                partitions
+                    .into_iter()
+                    .map(|id| storage.partition_bytes(id))
+                    .collect(),
+            ),
+            ShardRequest::Producers(partitions) => ShardResponse::Producers(
+                partitions
+                    .into_iter()
+                    .map(|id| partition::producers(storage, id))
+                    .collect(),
+            ),
             ShardRequest::Control(request) => {
                 let control = self.inner.control.borrow().clone();
                 match control {

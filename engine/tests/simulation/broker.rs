@@ -64,6 +64,7 @@ fn settings(shared: &Shared, shards: u16) -> NodeSettings {
         connections_max: 1_000,
         connections_per_peer_max: 1_000,
         detect_stalls: false,
+        directory_id: [0; 16],
         storage: storage_settings(shared),
     }
 }

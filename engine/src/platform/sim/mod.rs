@@ -21,7 +21,7 @@ use net::platform::sync::oneshot;
 
 use super::{
     AlignedBuffer, BLOCK_BYTES, BufferBackend, DirectoryEntry, DirectoryLook, Disk, DiskBackend,
-    OpenMode, READ_BYTES_MAX,
+    OpenMode, READ_BYTES_MAX, Space,
 };
 
 mod cut;
@@ -515,11 +515,14 @@ impl MountedDisk {
         self.shared.start(operation).await
     }
 
-    pub(super) async fn free_bytes(&self) -> io::Result<u64> {
+    pub(super) async fn space(&self) -> io::Result<Space> {
         let media = self.shared.media.borrow();
-        Ok(media.quota_bytes.map_or(u64::MAX / 2, |quota| {
-            quota.saturating_sub(media.used_bytes())
-        }))
+        let total_bytes = media.quota_bytes.unwrap_or(u64::MAX / 2);
+        let used = media.quota_bytes.map_or(0, |_| media.used_bytes());
+        Ok(Space {
+            total_bytes,
+            free_bytes: total_bytes.saturating_sub(used),
+        })
     }
 
     /// Runs an operation on names, all at once at some moment.
