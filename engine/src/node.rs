@@ -192,6 +192,7 @@ impl Node {
         let (mut store, image) = open_metadata(runtime, disk, &settings.broker, &identity).await?;
         let recovered =
             log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
+        info!("recovery: {}", recovered.report.phases);
         data_directory::remove_clean_mark(disk).await?;
         let image = take_the_lead(runtime, &mut store, image, &settings).await?;
 

@@ -12,13 +12,18 @@ use binary::{Node, golden};
 const FORMAT: &str = "%o %T %K:%k %V:%v %h\\n";
 
 /// Directories, and the names under which they are taken in.
-const DIRECTORIES: [(&str, &str); 12] = [
+const DIRECTORIES: [(&str, &str); 17] = [
     ("clean/s-none-0", "none"),
     ("clean/s-txn-0", "txn"),
     ("clean/s-roll-0", "roll"),
     ("clean/s-idem-0", "idem"),
     ("clean/s-lz4-0", "lz4"),
     ("clean/s-logappend-0", "logappend"),
+    ("clean/s-gzip-0", "gzip"),
+    ("clean/s-snappy-0", "snappy"),
+    ("clean/s-zstd-0", "zstd"),
+    ("clean/s-recompress-0", "recompress"),
+    ("clean/s-share-0", "share"),
     ("compacted/s-compact-0", "compact"),
     ("kill9/s-none-0", "killed-none"),
     ("kill9/s-gzip-0", "killed-gzip"),

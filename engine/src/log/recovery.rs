@@ -191,7 +191,6 @@ pub async fn recover(
         .await
         .map_err(StorageError::during("setting damaged journals aside"))?;
     report.phases.end("new_checkpoints", runtime.monotonic());
-    tracing::info!("recovery: {}", report.phases);
     let partitions = kept
         .into_values()
         .filter(|checkpoint| known.partitions.contains_key(&checkpoint.id))
