@@ -44,3 +44,7 @@ pub const GROUP_RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const GROUP_BATCH_BYTES: usize = 1024 * 1024;
 /// Partitions of the offsets topic that one shard reads at the same time.
 pub const GROUP_LOADS_TOGETHER_MAX: usize = 4;
+/// Bytes of a pattern of topic names.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+/// Memory that one such pattern may take when it is ready to match.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 1 << 20;

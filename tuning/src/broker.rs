@@ -241,6 +241,7 @@ impl BrokerConfig {
         check_roles(&config)?;
         config.log_dir()?;
         check_metrics_listener(&config)?;
+        check_consumer_groups(&config)?;
         Ok(config)
     }
 
@@ -391,6 +392,39 @@ fn check_metrics_listener(config: &BrokerConfig) -> Result<(), ConfigError> {
 }
 
 /// A node of one is broker and controller; what describes anything else is refused.
+/// What a consumer group's members are told lies within the bounds for groups of their own, and is heard in time.
+fn check_consumer_groups(config: &BrokerConfig) -> Result<(), ConfigError> {
+    let number = |name: &str| i64::from_text(config.value(name));
+    for what in [
+        "heartbeat.interval",
+        "session.timeout",
+        "assignment.interval",
+    ] {
+        let [own, min, max] =
+            ["", "min.", "max."].map(|bound| format!("group.consumer.{bound}{what}.ms"));
+        if number(&min) > number(&own) || number(&own) > number(&max) {
+            return Err(ConfigError::config(format!(
+                "{own} = {} must lie between {min} = {} and {max} = {}",
+                number(&own),
+                number(&min),
+                number(&max)
+            )));
+        }
+    }
+    let (pause, silence) = (
+        "group.consumer.heartbeat.interval.ms",
+        "group.consumer.session.timeout.ms",
+    );
+    if number(pause) >= number(silence) {
+        return Err(ConfigError::config(format!(
+            "{pause} = {} must be less than {silence} = {}",
+            number(pause),
+            number(silence)
+        )));
+    }
+    Ok(())
+}
+
 fn check_roles(config: &BrokerConfig) -> Result<(), ConfigError> {
     let roles = config.value("process.roles").unwrap_or_default();
     if !roles.contains("broker") || !roles.contains("controller") {

@@ -7,6 +7,7 @@ use net::records::RejectionKind;
 use super::ErrorCode;
 use crate::cluster::controller::ControlErrorKind;
 use crate::groups::GroupError;
+use crate::groups::consumer::ConsumerGroupError;
 use crate::log::{AppendError, ReadError};
 
 impl From<&AppendError> for ErrorCode {
@@ -82,6 +83,12 @@ impl From<ControlErrorKind> for ErrorCode {
             ControlErrorKind::UnknownServerError => ErrorCode::UnknownServerError,
             ControlErrorKind::Storage => ErrorCode::KafkaStorageError,
         }
+    }
+}
+
+impl From<&ConsumerGroupError> for ErrorCode {
+    fn from(error: &ConsumerGroupError) -> ErrorCode {
+        GroupError::from(error).into()
     }
 }
 

@@ -24,6 +24,8 @@ mod alter_user_scram_credentials;
 mod api_versions;
 mod authorized;
 mod broker_loggers;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod coordinated;
 mod create_acls;
 mod create_delegation_token;
@@ -371,6 +373,12 @@ async fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
         ApiKey::SaslHandshake => handle!(sasl_handshake, SaslHandshakeRequest),
         ApiKey::UnregisterBroker => handle!(unregister_broker, UnregisterBrokerRequest),
         ApiKey::UpdateFeatures => handle!(update_features, UpdateFeaturesRequest),
+        ApiKey::ConsumerGroupHeartbeat => {
+            handle!(consumer_group_heartbeat, ConsumerGroupHeartbeatRequest)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            handle!(consumer_group_describe, ConsumerGroupDescribeRequest)
+        }
         key => {
             error!(
                 ?key,

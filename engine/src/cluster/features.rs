@@ -27,6 +27,12 @@ pub const SUPPORTED: &[Feature] = &[
         min: 0,
         max: 1,
     },
+    // KIP-848: 1 is the consumer group protocol.
+    Feature {
+        name: "group.version",
+        min: 0,
+        max: 1,
+    },
     Feature {
         name: METADATA_VERSION,
         min: 7,

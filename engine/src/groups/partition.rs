@@ -20,7 +20,7 @@ use super::timers::{TimerKey, Timers};
 use super::turn::{Effects, EncodedRecord, Now, Token, Turn};
 use crate::cluster::MetadataImage;
 use crate::limits::{GROUP_MEMBER_BYTES_MAX, GROUPS_PER_PARTITION_MAX, OFFSETS_PER_PARTITION_MAX};
-use crate::types::TopicId;
+use crate::types::{PartitionId, TopicId};
 
 /// A group of either protocol.
 #[derive(Debug)]
@@ -303,7 +303,13 @@ impl GroupPartition {
                 | GroupRequest::Sync(_)
                 | GroupRequest::Heartbeat(_)
                 | GroupRequest::Leave(_)
-        ) && matches!(self.groups.get(group), Some(Group::Consumer(_)))
+        ) && match self.groups.get(group) {
+            // Nobody is in it: it makes room for a classic one.
+            Some(Group::Consumer(group)) => {
+                !group.is_empty() || !matches!(request, GroupRequest::Join(_))
+            }
+            _ => false,
+        }
     }
 
     fn classic(&mut self, group: &str) -> Result<&mut ClassicGroup, GroupError> {
@@ -337,6 +343,7 @@ impl GroupPartition {
         if self.foreign.contains(name) {
             return Err(GroupError::InconsistentProtocol);
         }
+        consumer::make_room_for_classic(self, turn, name);
         if !self.groups.contains_key(name) {
             if !request.who.member.is_empty() {
                 return Err(GroupError::UnknownMember);
@@ -363,7 +370,7 @@ impl GroupPartition {
                 group.validate_commit(who)?;
                 group.touch(&who.member, turn);
             }
-            Some(Group::Consumer(group)) => group.validate_commit(who, request.version)?,
+            Some(Group::Consumer(group)) => group.may_commit(who, request.version)?,
             None if who.generation >= 0 => {
                 return Err(if request.version >= 9 {
                     GroupError::GroupNotFound
@@ -382,6 +389,13 @@ impl GroupPartition {
             let metadata = wish.metadata.clone().unwrap_or_default();
             if metadata.len() > turn.settings.metadata_bytes_max {
                 return Err(GroupError::MetadataTooLarge);
+            }
+            if let Some(Group::Consumer(group)) = self.groups.get(&who.group) {
+                let partition = PartitionId {
+                    topic_id: wish.topic_id,
+                    index: wish.partition,
+                };
+                group.may_commit_partition(who, partition)?;
             }
             let known = self
                 .offsets
@@ -412,7 +426,7 @@ impl GroupPartition {
     fn fetch_offsets(&self, request: &FetchOffsets) -> Result<Vec<FetchedOffset>, GroupError> {
         let group = &request.who.group;
         if let Some(Group::Consumer(found)) = self.groups.get(group) {
-            found.validate_fetch(&request.who)?;
+            found.may_fetch(&request.who)?;
         }
         let unstable = if request.require_stable {
             self.unstable(group)
@@ -480,7 +494,7 @@ impl GroupPartition {
         let results = partitions.iter().map(|(topic, partition)| {
             let subscribed = match group {
                 Group::Classic(group) => group.is_subscribed(topic),
-                Group::Consumer(group) => group.is_subscribed(topic),
+                Group::Consumer(group) => group.is_subscribed_to(topic),
             };
             if subscribed {
                 return Err(GroupError::SubscribedToTopic);
@@ -517,7 +531,11 @@ impl GroupPartition {
                 group.abandon(GroupError::UnknownMember, turn);
                 group.write_tombstone(turn);
             }
-            Some(Group::Consumer(group)) => group.remove(name, turn),
+            Some(Group::Consumer(group)) => {
+                for record in group.tombstones() {
+                    turn.effects.record(&record.to_wire(name));
+                }
+            }
             None => {}
         }
     }
@@ -528,10 +546,10 @@ impl GroupPartition {
                 && (filter.types.is_empty() || filter.types.contains(listed.kind))
         };
         self.groups
-            .iter()
-            .map(|(name, group)| match group {
+            .values()
+            .map(|group| match group {
                 Group::Classic(group) => group.listed(),
-                Group::Consumer(group) => group.listed(name),
+                Group::Consumer(group) => group.listed(),
             })
             .filter(wanted)
             .collect()
@@ -636,6 +654,19 @@ impl GroupPartition {
                         .record(&offsets::tombstone(group, topic, partition));
                 }
             }
+        }
+    }
+
+    /// Whether the name is one of a group of a type that is not served.
+    #[must_use]
+    pub fn is_foreign(&self, group: &str) -> bool {
+        self.foreign.contains(group)
+    }
+
+    /// A group was removed: if it has offsets, they still belong to one.
+    pub fn offsets_keep_group(&mut self, group: &str) {
+        if self.offsets.has_group(group) {
+            self.own_offsets(group, true);
         }
     }
 

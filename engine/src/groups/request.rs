@@ -65,7 +65,7 @@ impl GroupRequest {
             | GroupRequest::DeleteGroup(group)
             | GroupRequest::Describe(group)
             | GroupRequest::ConsumerDescribe(group) => Some(group),
-            GroupRequest::ConsumerHeartbeat(request) => Some(&request.who.group),
+            GroupRequest::ConsumerHeartbeat(request) => Some(&request.group),
             GroupRequest::List(_) => None,
         }
     }

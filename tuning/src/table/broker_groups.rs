@@ -7,29 +7,29 @@ use super::words::*;
 use crate::setting::Check::*;
 
 table! { Broker;
-    "group.consumer.assignment.interval.ms": Int = "1000", ClusterWide, Between(0, 15_000), [pending GROUPS],
+    "group.consumer.assignment.interval.ms": Int = "1000", ClusterWide, Between(0, 15_000), [honoured],
         "Shortest time between two assignments of a consumer group.";
-    "group.consumer.assignors": List = "uniform,range", ReadOnly, Any, [refused GROUPS],
+    "group.consumer.assignors": List = "uniform,range", ReadOnly, Any, [honoured],
         "Assignors the coordinator offers to consumer groups.";
-    "group.consumer.heartbeat.interval.ms": Int = "5000", ReadOnly, AtLeast(1), [pending GROUPS],
+    "group.consumer.heartbeat.interval.ms": Int = "5000", ReadOnly, AtLeast(1), [honoured],
         "Pause between heartbeats of a consumer group's member.";
-    "group.consumer.max.assignment.interval.ms": Int = "15000", ReadOnly, Any, [refused GROUPS],
+    "group.consumer.max.assignment.interval.ms": Int = "15000", ReadOnly, Any, [honoured],
         "Largest value of `consumer.assignment.interval.ms`.";
-    "group.consumer.max.heartbeat.interval.ms": Int = "15000", ReadOnly, AtLeast(1), [pending GROUPS],
+    "group.consumer.max.heartbeat.interval.ms": Int = "15000", ReadOnly, AtLeast(1), [honoured],
         "Largest value of `consumer.heartbeat.interval.ms`.";
-    "group.consumer.max.session.timeout.ms": Int = "60000", ReadOnly, AtLeast(1), [pending GROUPS],
+    "group.consumer.max.session.timeout.ms": Int = "60000", ReadOnly, AtLeast(1), [honoured],
         "Largest value of `consumer.session.timeout.ms`.";
-    "group.consumer.max.size": Int = "2147483647", ReadOnly, AtLeast(1), [refused GROUPS],
+    "group.consumer.max.size": Int = "2147483647", ReadOnly, AtLeast(1), [honoured],
         "Members of a consumer group.";
-    "group.consumer.migration.policy": String = "bidirectional", ReadOnly, Any, [refused GROUPS],
+    "group.consumer.migration.policy": String = "bidirectional", ReadOnly, OneOf(MIGRATION), [honoured],
         "Whether groups may change between the classic and the consumer protocol.";
-    "group.consumer.min.assignment.interval.ms": Int = "0", ReadOnly, Any, [refused GROUPS],
+    "group.consumer.min.assignment.interval.ms": Int = "0", ReadOnly, Any, [honoured],
         "Smallest value of `consumer.assignment.interval.ms`.";
-    "group.consumer.min.heartbeat.interval.ms": Int = "5000", ReadOnly, AtLeast(1), [pending GROUPS],
+    "group.consumer.min.heartbeat.interval.ms": Int = "5000", ReadOnly, AtLeast(1), [honoured],
         "Smallest value of `consumer.heartbeat.interval.ms`.";
-    "group.consumer.min.session.timeout.ms": Int = "45000", ReadOnly, AtLeast(1), [pending GROUPS],
+    "group.consumer.min.session.timeout.ms": Int = "45000", ReadOnly, AtLeast(1), [honoured],
         "Smallest value of `consumer.session.timeout.ms`.";
-    "group.consumer.session.timeout.ms": Int = "45000", ReadOnly, AtLeast(1), [pending GROUPS],
+    "group.consumer.session.timeout.ms": Int = "45000", ReadOnly, AtLeast(1), [honoured],
         "Silence after which a consumer group's member is taken for dead.";
     "group.coordinator.append.linger.ms": Int = "-1", ReadOnly, Any, [refused GROUPS],
         "How long the coordinator gathers records.";
@@ -37,7 +37,7 @@ table! { Broker;
         "Threads for the coordinator's work in the background.";
     "group.coordinator.cached.buffer.max.bytes": Int = "1048588", ClusterWide, Any, [refused GROUPS],
         "Largest buffer the coordinator keeps for reuse.";
-    "group.coordinator.rebalance.protocols": List = "classic,consumer,streams", ReadOnly, ListOf(PROTOCOLS), [pending GROUPS],
+    "group.coordinator.rebalance.protocols": List = "classic,consumer,streams", ReadOnly, ListOf(PROTOCOLS), [honoured],
         "Group protocols the coordinator offers.";
     "group.coordinator.threads": Int = "4", ReadOnly, AtLeast(1), [inert THREADS],
         "Threads of the coordinator.";

@@ -1,91 +1,389 @@
-//! Groups of the consumer protocol (KIP-848).
+//! Consumer groups of the modern protocol (KIP-848): the server assigns, members reconcile one by one.
+//!
+//! A [`ConsumerGroup`] is plain state without clock or I/O, on the shard of its partition of `__consumer_offsets`.
+//! Everything a restart needs is changed by [`ConsumerGroup::replay`] alone; a decision applies each record as it makes it
+//! and hands it out to be written ([`Work::change`]). Invariant: no partition is owned by two members
+//! ([`ConsumerGroup::holder`] is asked before a partition is granted).
+//!
+//! [`heartbeat`] is the protocol, [`classic_member`] serves members of a group on its way between the protocols,
+//! [`migration`] turns one kind of group into the other.
 
+pub mod assignor;
+pub mod classic_member;
+pub mod describe;
+pub mod embedded;
+pub mod error;
+pub mod heartbeat;
+pub mod member;
+pub mod migration;
+pub mod offsets;
+pub mod partitions;
+pub mod pattern;
+pub mod reconcile;
+pub mod record;
+pub mod removal;
+pub mod request;
+mod serve;
+pub mod settings;
+pub mod subscription;
+pub mod target;
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod protocol_tests;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub mod request;
+pub use error::ConsumerGroupError;
+pub use serve::{fire, handle, loaded, make_room_for_classic, replay};
+pub use settings::ConsumerGroupSettings;
 
-use super::error::GroupError;
-use super::partition::GroupPartition;
-use super::record::GroupRecord;
-use super::request::{GroupRequest, ListedGroup, MemberAt};
-use super::timers::TimerKey;
-use super::turn::{Token, Turn};
+use self::member::{CurrentAssignment, LEAVE_EPOCH, Member, MemberMetadata, MemberState};
+use self::partitions::PartitionSet;
+use self::record::{ConsumerRecord, GroupEpoch, ResolvedPattern, TargetEpoch};
+use super::timers::{TimerKey, Timers};
+use super::turn::Now;
+use crate::cluster::MetadataImage;
+use crate::types::PartitionId;
 
-/// A group whose members are assigned by the coordinator.
-#[derive(Debug, Default)]
-pub struct ConsumerGroup {}
+/// What a decision works with.
+pub struct Work<'w> {
+    /// The time.
+    pub now: Now,
+    /// The settings of this group.
+    pub settings: &'w ConsumerGroupSettings,
+    /// The cluster.
+    pub image: &'w MetadataImage,
+    /// The partition's timers.
+    pub timers: &'w mut Timers,
+    /// What was changed, in order, to be written.
+    pub records: &'w mut Vec<ConsumerRecord>,
+}
+
+impl Work<'_> {
+    /// Applies a record and hands it out.
+    pub fn change(&mut self, group: &mut ConsumerGroup, record: ConsumerRecord) {
+        group.replay(&record);
+        self.records.push(record);
+    }
+}
+
+/// What a group is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupState {
+    /// It has no members.
+    Empty,
+    /// The target assignment is older than the group.
+    Assigning,
+    /// Members are on their way to the target.
+    Reconciling,
+    /// Everybody has what the target says.
+    Stable,
+}
+
+impl GroupState {
+    /// Kafka's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+        }
+    }
+}
+
+/// A consumer group.
+#[derive(Debug, Clone)]
+pub struct ConsumerGroup {
+    id: Arc<str>,
+    epoch: i32,
+    metadata_hash: i64,
+    target_epoch: TargetEpoch,
+    members: BTreeMap<Arc<str>, Member>,
+    /// Member ids by instance id.
+    static_members: BTreeMap<Arc<str>, Arc<str>>,
+    target: BTreeMap<Arc<str>, PartitionSet>,
+    patterns: BTreeMap<Arc<str>, ResolvedPattern>,
+    /// Who holds a partition, given up or not yet.
+    holders: BTreeMap<PartitionId, Arc<str>>,
+    /// Whether the log holds a record of partition counts, which Kafka before 4.1 wrote.
+    has_partition_metadata: bool,
+    /// Offset of the metadata that the hash was last compared with; not durable.
+    metadata_checked: i64,
+}
 
 impl ConsumerGroup {
-    /// Its line in a list.
+    /// A group without members. Its first epoch is 1, so that no epoch handed out is the 0 of a join.
     #[must_use]
-    pub fn listed(&self, group: &Arc<str>) -> ListedGroup {
-        ListedGroup {
-            group: group.clone(),
-            protocol_type: "consumer".into(),
-            state: "Empty",
-            kind: "consumer",
+    pub fn new(id: Arc<str>) -> Self {
+        Self {
+            id,
+            epoch: 1,
+            metadata_hash: 0,
+            target_epoch: TargetEpoch {
+                epoch: 1,
+                timestamp_ms: 0,
+            },
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            target: BTreeMap::new(),
+            patterns: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            has_partition_metadata: false,
+            metadata_checked: -1,
         }
     }
 
-    /// Whether `who` may commit offsets.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn validate_commit(&self, _who: &MemberAt, _version: i16) -> Result<(), GroupError> {
-        Err(GroupError::UnknownMember)
-    }
-
-    /// Whether `who` may read committed offsets.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn validate_fetch(&self, _who: &MemberAt) -> Result<(), GroupError> {
-        Ok(())
-    }
-
-    /// Whether the group may be deleted: nobody is in it.
+    /// Its id.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        true
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
     }
 
-    /// Whether a member reads the topic, so that its offsets stay.
+    /// How often something changed that the assignment depends on.
     #[must_use]
-    pub fn is_subscribed(&self, _topic: &str) -> bool {
-        false
+    pub fn epoch(&self) -> i32 {
+        self.epoch
     }
 
-    /// Since when, in milliseconds since 1970, the offset was of no use; `None` while it is.
+    /// The epoch that the target assignment was computed for.
     #[must_use]
-    pub fn unused_since(&self, _topic: &str, commit_ms: i64) -> Option<i64> {
-        Some(commit_ms)
+    pub fn target_epoch(&self) -> i32 {
+        self.target_epoch.epoch
     }
 
     /// How many are in it.
     #[must_use]
     pub fn member_count(&self) -> usize {
-        0
+        self.members.len()
     }
 
-    /// Tombstones of everything but its offsets.
-    pub fn remove(&self, _group: &Arc<str>, _turn: &mut Turn<'_>) {}
+    /// Whether nobody is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Its members, by id.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<Arc<str>, Member> {
+        &self.members
+    }
+
+    /// The member with that id.
+    #[must_use]
+    pub fn member(&self, id: &str) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// The static member of that name.
+    #[must_use]
+    pub fn static_member(&self, instance_id: &str) -> Option<&Member> {
+        self.members.get(self.static_members.get(instance_id)?)
+    }
+
+    /// What the member is to own.
+    #[must_use]
+    pub fn target(&self, member_id: &str) -> Option<&PartitionSet> {
+        self.target.get(member_id)
+    }
+
+    /// Who holds `partition`: it was granted and is not known to be given up.
+    #[must_use]
+    pub fn holder(&self, partition: PartitionId) -> Option<&Arc<str>> {
+        self.holders.get(&partition)
+    }
+
+    /// What the group is doing.
+    #[must_use]
+    pub fn state(&self) -> GroupState {
+        let mut members = self.members.values();
+        if self.members.is_empty() {
+            GroupState::Empty
+        } else if self.epoch > self.target_epoch.epoch {
+            GroupState::Assigning
+        } else if members.all(|member| member.current.is_reconciled_to(self.target_epoch.epoch)) {
+            GroupState::Stable
+        } else {
+            GroupState::Reconciling
+        }
+    }
+
+    /// Applies a record, one that a decision just made or one from the log.
+    pub fn replay(&mut self, record: &ConsumerRecord) {
+        match record {
+            ConsumerRecord::Group(value) => {
+                let value = value.unwrap_or(GroupEpoch {
+                    epoch: 1,
+                    metadata_hash: 0,
+                });
+                (self.epoch, self.metadata_hash) = (value.epoch, value.metadata_hash);
+            }
+            ConsumerRecord::PartitionMetadata(present) => self.has_partition_metadata = *present,
+            ConsumerRecord::Member(id, Some(metadata)) => self.replay_metadata(id, metadata),
+            ConsumerRecord::Member(id, None) => self.remove_member(id),
+            ConsumerRecord::TargetEpoch(value) => {
+                self.target_epoch = value.unwrap_or(TargetEpoch {
+                    epoch: 1,
+                    timestamp_ms: 0,
+                });
+            }
+            ConsumerRecord::Target(id, Some(partitions)) => {
+                self.target.insert(id.clone(), partitions.clone());
+            }
+            ConsumerRecord::Target(id, None) => {
+                self.target.remove(id);
+            }
+            ConsumerRecord::Current(id, value) => self.replay_current(id, value.as_ref()),
+            ConsumerRecord::Pattern(pattern, Some(resolved)) => {
+                self.patterns.insert(pattern.clone(), resolved.clone());
+            }
+            ConsumerRecord::Pattern(pattern, None) => {
+                self.patterns.remove(pattern);
+            }
+        }
+    }
+
+    fn replay_metadata(&mut self, id: &Arc<str>, metadata: &MemberMetadata) {
+        let old_instance = self
+            .members
+            .get(id)
+            .and_then(|member| member.metadata.instance_id.clone());
+        if let Some(instance) =
+            old_instance.filter(|old| metadata.instance_id.as_ref() != Some(old))
+        {
+            self.release_instance(&instance, id);
+        }
+        if let Some(instance) = &metadata.instance_id {
+            self.static_members.insert(instance.clone(), id.clone());
+        }
+        let mut metadata = metadata.clone();
+        // Members of a group ask for the same topics as a rule; one list serves them all.
+        let known = self.members.values().map(|member| &member.metadata.topics);
+        if let Some(same) = known.into_iter().find(|topics| **topics == metadata.topics) {
+            metadata.topics = same.clone();
+        }
+        let member = self.members.entry(id.clone());
+        member.or_insert_with(|| Member::new(id.clone())).metadata = metadata;
+    }
+
+    fn replay_current(&mut self, id: &Arc<str>, value: Option<&CurrentAssignment>) {
+        if value.is_none() && !self.members.contains_key(id) {
+            return;
+        }
+        self.release_partitions(id);
+        let next = value.cloned().unwrap_or(CurrentAssignment {
+            epoch: LEAVE_EPOCH,
+            previous_epoch: LEAVE_EPOCH,
+            ..CurrentAssignment::default()
+        });
+        for partition in next.assigned.partitions().chain(next.revoking.partitions()) {
+            self.holders.insert(partition, id.clone());
+        }
+        let member = self.members.entry(id.clone());
+        member.or_insert_with(|| Member::new(id.clone())).current = next;
+    }
+
+    fn remove_member(&mut self, id: &Arc<str>) {
+        self.release_partitions(id);
+        if let Some(member) = self.members.remove(id)
+            && let Some(instance) = &member.metadata.instance_id
+        {
+            self.release_instance(instance, id);
+        }
+    }
+
+    /// The instance id may belong to another member by now.
+    fn release_instance(&mut self, instance: &Arc<str>, id: &Arc<str>) {
+        if self.static_members.get(instance) == Some(id) {
+            self.static_members.remove(instance);
+        }
+    }
+
+    fn release_partitions(&mut self, id: &Arc<str>) {
+        let Some(member) = self.members.get(id) else {
+            return;
+        };
+        let held = member.current.assigned.partitions();
+        for partition in held.chain(member.current.revoking.partitions()) {
+            if self.holders.get(&partition) == Some(id) {
+                self.holders.remove(&partition);
+            }
+        }
+    }
+
+    /// Arms the timers that a restart lost: everybody gets a whole session and a whole rebalance.
+    pub fn arm_timers(&self, now: Now, settings: &ConsumerGroupSettings, timers: &mut Timers) {
+        for member in self.members.values() {
+            self.arm_session(member, now, settings, timers);
+            let waits = member.current.state == MemberState::UnrevokedPartitions;
+            if waits && !member.is_classic() {
+                let key = TimerKey::ConsumerRebalance(self.id.clone(), member.id.clone());
+                timers.arm(
+                    key,
+                    now.monotonic_ms + i64::from(member.metadata.rebalance_timeout_ms),
+                );
+            }
+        }
+    }
+
+    /// Gives the member a whole session from now on.
+    pub(super) fn arm_session(
+        &self,
+        member: &Member,
+        now: Now,
+        settings: &ConsumerGroupSettings,
+        timers: &mut Timers,
+    ) {
+        let classic = member.metadata.classic.as_ref();
+        let timeout = classic.map_or(settings.session_timeout_ms, |classic| {
+            classic.session_timeout_ms
+        });
+        let key = TimerKey::ConsumerSession(self.id.clone(), member.id.clone());
+        timers.arm(key, now.monotonic_ms + i64::from(timeout));
+    }
+
+    /// Forgets the timers of a member.
+    pub(super) fn cancel_timers(&self, member_id: &Arc<str>, timers: &mut Timers) {
+        let (group, member) = (|| self.id.clone(), || member_id.clone());
+        timers.cancel(&TimerKey::ConsumerSession(group(), member()));
+        timers.cancel(&TimerKey::ConsumerRebalance(group(), member()));
+        timers.cancel(&TimerKey::ConsumerJoin(group(), member()));
+        timers.cancel(&TimerKey::ConsumerSync(group(), member()));
+    }
+
+    /// The member with that id, or the refusal.
+    pub(super) fn known_member(&self, id: &str) -> Result<&Member, ConsumerGroupError> {
+        self.members
+            .get(id)
+            .ok_or_else(|| ConsumerGroupError::unknown_member(id, &self.id))
+    }
+
+    /// Fails the process if a partition has two holders or one that does not say so.
+    #[cfg(test)]
+    pub(crate) fn assert_consistent(&self) {
+        let mut seen = BTreeMap::new();
+        for member in self.members.values() {
+            let held = member.current.assigned.partitions();
+            for partition in held.chain(member.current.revoking.partitions()) {
+                let other = seen.insert(partition, member.id.clone());
+                assert_eq!(other, None, "{partition:?} has two holders");
+            }
+        }
+        assert_eq!(seen, self.holders);
+        let statics = self
+            .members
+            .values()
+            .filter_map(|member| Some((member.metadata.instance_id.clone()?, member.id.clone())));
+        assert_eq!(statics.collect::<BTreeMap<_, _>>(), self.static_members);
+        assert!(
+            self.members
+                .values()
+                .all(|member| member.current.epoch != LEAVE_EPOCH)
+        );
+    }
 }
-
-/// Carries out a request to a group of this protocol, or one of the classic protocol to such a group.
-pub fn handle(
-    _partition: &mut GroupPartition,
-    _turn: &mut Turn<'_>,
-    _token: Token,
-    _request: GroupRequest,
-) -> Result<(), GroupError> {
-    Err(GroupError::UnsupportedVersion)
-}
-
-/// Follows a record of this protocol.
-pub fn replay(_partition: &mut GroupPartition, _record: &GroupRecord<'_>) {}
-
-/// A deadline of this protocol is over.
-pub fn fire(_partition: &mut GroupPartition, _turn: &mut Turn<'_>, _key: TimerKey) {}
-
-/// After the log was read: deadlines of the members there are.
-pub fn loaded(_partition: &mut GroupPartition, _turn: &mut Turn<'_>) {}
