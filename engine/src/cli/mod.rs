@@ -6,6 +6,7 @@
 mod cluster;
 mod config;
 mod consume;
+mod group;
 mod kafka_names;
 mod log_import;
 mod offsets;
@@ -15,6 +16,7 @@ mod resources;
 mod settings;
 mod shell;
 mod template;
+mod time;
 mod topic;
 mod tune;
 
@@ -58,6 +60,9 @@ pub enum Command {
     /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List, describe and change consumer groups and their offsets.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Send lines of the standard input as records.
     Produce(produce::ProduceArguments),
     /// Print the records of a topic.
@@ -146,6 +151,7 @@ impl Command {
     pub fn run(self) -> ExitCode {
         let outcome = match self {
             Command::Topic(command) => on_executor(|runtime| command.run(runtime)),
+            Command::Group(command) => on_executor(|runtime| command.run(runtime)),
             Command::Produce(arguments) => on_executor(|runtime| arguments.run(runtime)),
             Command::Consume(arguments) => on_executor(|runtime| arguments.run(runtime)),
             Command::Cluster(command) => on_executor(|runtime| command.run(runtime)),
