@@ -229,7 +229,7 @@ pub async fn remove_clean_mark(disk: &Disk) -> Result<(), DataDirectoryError> {
     Ok(())
 }
 
-/// Kafka's three node-wide checkpoints, then the clean mark.
+/// Kafka's four node-wide checkpoints, then the clean mark.
 pub async fn mark_clean(
     disk: &Disk,
     image: &MetadataImage,
@@ -237,6 +237,7 @@ pub async fn mark_clean(
 ) -> Result<(), StorageError> {
     let mut log_starts = BTreeMap::new();
     let mut ends = BTreeMap::new();
+    let mut cleaned = BTreeMap::new();
     for partition in stopped.iter().flat_map(|shard| &shard.partitions) {
         let Some(topic) = image.topic_by_id(partition.id.topic_id) else {
             continue;
@@ -244,6 +245,9 @@ pub async fn mark_clean(
         let key = (topic.name.to_string(), partition.id.index);
         if partition.offsets.log_start().0 > 0 {
             log_starts.insert(key.clone(), partition.offsets.log_start().0);
+        }
+        if let Some(first_dirty) = partition.first_dirty {
+            cleaned.insert(key.clone(), first_dirty.0);
         }
         ends.insert(key, partition.offsets.high_watermark().0);
     }
@@ -263,6 +267,12 @@ pub async fn mark_clean(
         disk,
         "replication-offset-checkpoint",
         &offset_checkpoint(&ends),
+    )
+    .await?;
+    write(
+        disk,
+        "cleaner-offset-checkpoint",
+        &offset_checkpoint(&cleaned),
     )
     .await?;
     let mark = format!("{{\"version\":0,\"brokerEpoch\":{}}}", image.broker_epoch);

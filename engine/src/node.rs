@@ -19,6 +19,7 @@ use tuning::BrokerConfig;
 use crate::cluster::{Controller, MetadataImage, MetadataStore, StoreError, controller};
 use crate::data_directory::{self, DataDirectoryError, MetaProperties};
 use crate::limits::RECEIVE_BYTES_MAX;
+use crate::log::compaction::CleanerSettings;
 use crate::log::{
     self, KnownPartition, KnownPartitions, RecoveryReport, StoppedShard, StorageError,
     StorageSettings,
@@ -92,7 +93,10 @@ impl NodeSettings {
             connections_max: positive(config.max_connections()),
             connections_per_peer_max: positive(config.max_connections_per_ip()),
             detect_stalls: false,
-            storage: StorageSettings::from_broker(&config),
+            storage: StorageSettings {
+                cleaner: CleanerSettings::of_shard(&config, shards),
+                ..StorageSettings::from_broker(&config)
+            },
             directory_id: [0; 16],
             broker: Arc::new(config),
         }

@@ -171,6 +171,16 @@ typed! {
     producer_id_expiration_ms: i32 = "producer.id.expiration.ms";
     /// Pause between two rounds of retention, in milliseconds.
     log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms";
+    /// Pause of the log cleaner when it finds nothing to do, in milliseconds.
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms";
+    /// Memory of the node for the cleaner's tables of keys, in bytes.
+    log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size";
+    /// How full the cleaner's table of keys may get.
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor";
+    /// Memory of a shard for the cleaner's reading and writing, in bytes.
+    log_cleaner_io_buffer_size: i32 = "log.cleaner.io.buffer.size";
+    /// Bytes per second that the cleaner may read and write.
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second";
     /// Fetch sessions kept.
     max_incremental_fetch_session_cache_slots: i32 = "max.incremental.fetch.session.cache.slots";
     /// How long an empty classic group waits for more members, in milliseconds.

@@ -173,6 +173,29 @@ impl TailCache {
         self.forget_stale_order();
     }
 
+    /// Drops the batches that end below `end` and are in segments: those were cleaned.
+    pub fn remove_below(&mut self, id: PartitionId, end: Offset) {
+        let Some(tail) = self.tails.get_mut(&id) else {
+            return;
+        };
+        let mut removed = false;
+        while tail.unpinned > 0
+            && let Some(first) = tail.batches.front()
+            && first.batch.last_offset() < end
+        {
+            self.bytes_unpinned -= first.cost();
+            tail.batches.pop_front();
+            tail.unpinned -= 1;
+            removed = true;
+        }
+        if tail.batches.is_empty() {
+            self.tails.remove(&id);
+        }
+        if removed {
+            self.forget_stale_order();
+        }
+    }
+
     /// Drops everything of a partition.
     pub fn remove(&mut self, id: PartitionId) {
         if let Some(tail) = self.tails.remove(&id) {

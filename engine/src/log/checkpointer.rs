@@ -15,7 +15,7 @@ use super::journal::group::ChainEnd;
 use super::sidecar_refresh;
 use super::storage_shard::Shard;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
-use crate::types::ShardId;
+use crate::types::{Offset, PartitionId, ShardId};
 
 /// How long to wait after a checkpoint found no space.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -25,6 +25,8 @@ pub(crate) struct Checkpointer {
     files: [CheckpointFile; 2],
     /// Group numbers of this generation that each file is past; 0 for a file of an older generation.
     groups: [u64; 2],
+    /// The version of the segment lists in each file.
+    versions: [u64; 2],
     next: CheckpointCopy,
     sequence: u64,
     flush_file: File,
@@ -43,6 +45,7 @@ impl Checkpointer {
         Ok(Checkpointer {
             files: [a, b],
             groups: [0, 0],
+            versions: [0, 0],
             next: CheckpointCopy::A,
             sequence: 0,
             flush_file,
@@ -52,13 +55,18 @@ impl Checkpointer {
     /// Takes one checkpoint: everything up to the journal's last flushed group.
     pub(crate) async fn take(&mut self, shard: &Rc<Shard>) -> io::Result<()> {
         let cut = shard.journal.end();
-        let body = {
+        let version = shard.segments_version.get();
+        let (body, ends) = {
             let partitions = shard.partitions.borrow();
             let snapshots: Vec<_> = partitions
                 .values()
                 .map(|partition| partition.log.snapshot())
                 .collect();
-            encode_body(&snapshots)
+            let ends: Vec<_> = snapshots
+                .iter()
+                .map(|snapshot| (snapshot.id, snapshot.end_offset))
+                .collect();
+            (encode_body(&snapshots), ends)
         };
         let early = crate::planted::is(crate::planted::Bug::RecycleBeforeCheckpoint);
         if early {
@@ -83,6 +91,8 @@ impl Checkpointer {
         let index = self.next as usize;
         self.files[index].write(&shard.disk, &header, &body).await?;
         self.groups[index] = cut.group_number;
+        self.versions[index] = version;
+        self.tell(shard, index, ends);
         self.next = self.next.other();
         // Ahead of growth (C12c); without space for that the checkpoint still counts.
         let ahead = 2 * (BLOCK_BYTES + body.len()) as u64;
@@ -94,9 +104,26 @@ impl Checkpointer {
         Ok(())
     }
 
+    /// Who wants to replace segments may go by this.
+    fn tell(&self, shard: &Shard, index: usize, ends: Vec<(PartitionId, Offset)>) {
+        let mut partitions = shard.partitions.borrow_mut();
+        for (id, end) in ends {
+            if let Some(partition) = partitions.get_mut(&id) {
+                partition.checkpointed[index] = end;
+            }
+        }
+        shard
+            .checkpointed_group
+            .set(self.groups[0].min(self.groups[1]));
+        shard
+            .segments_checkpointed
+            .set(self.versions[0].min(self.versions[1]));
+    }
+
     /// Whether a checkpoint would say more than both files do.
     pub(crate) fn is_behind(&self, shard: &Shard) -> bool {
         self.groups[0].min(self.groups[1]) < shard.journal.end().group_number
+            || self.versions[0].min(self.versions[1]) < shard.segments_version.get()
     }
 }
 

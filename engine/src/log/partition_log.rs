@@ -25,7 +25,7 @@ use super::producer_state::{
 use super::quarantine::{Quarantine, QuarantinedRange};
 use super::read::{Isolation, ReadPlan, ReadRequest, ReadSource};
 use super::segment::{RollQuestion, SegmentInfo, SegmentList};
-use super::transactions::{AbortedTransactions, TransactionMarker};
+use super::transactions::{AbortedTransaction, AbortedTransactions, TransactionMarker};
 use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId};
 use std::collections::VecDeque;
 
@@ -55,6 +55,8 @@ pub struct PartitionLog {
     segments: SegmentList,
     planned: VecDeque<Planned>,
     quarantine: Quarantine,
+    /// Offsets of the segments that are being replaced by a cleaned one.
+    swapping: Option<(Offset, Offset)>,
 }
 
 impl PartitionLog {
@@ -81,6 +83,7 @@ impl PartitionLog {
             segments: SegmentList::new(Offset(0), now_ms),
             planned: VecDeque::new(),
             quarantine: Quarantine::default(),
+            swapping: None,
         }
     }
 
@@ -112,6 +115,7 @@ impl PartitionLog {
             segments,
             planned: VecDeque::new(),
             quarantine: Quarantine::restore(checkpoint.quarantined, checkpoint.end_unproved),
+            swapping: None,
         };
         log.move_offsets(
             checkpoint.log_start,
@@ -667,6 +671,7 @@ impl PartitionLog {
             .next_base(0)
             .is_some_and(|next| next <= log_start)
             && self.first_segment_is_settled()
+            && !self.is_swapping(self.segments.as_slice()[0].base_offset)
         {
             removed.push(self.segments.remove_first());
         }
@@ -694,6 +699,64 @@ impl PartitionLog {
         self.apply_log_start(self.offsets.log_start()).pop()
     }
 
+    // ------------------------------------------------------------ compaction
+
+    /// The segments of `group`, up to `end`, are about to be replaced: they stay in the list until
+    /// [`Self::end_swap`]. False, and nothing changed, if they are not all there as they were, or may still change.
+    pub fn begin_swap(&mut self, group: &[SegmentInfo], end: Offset) -> bool {
+        let segments = self.segments.as_slice();
+        let first = segments
+            .iter()
+            .position(|segment| segment.base_offset == group[0].base_offset);
+        let unchanged = first.is_some_and(|first| {
+            segments[first..].starts_with(group)
+                && segments
+                    .get(first + group.len())
+                    .is_some_and(|next| next.base_offset == end)
+        });
+        // A plan that fails brings back the active segment of its time.
+        let planned = self
+            .planned
+            .front()
+            .is_none_or(|plan| plan.segment_before.base_offset >= end);
+        let free = self.swapping.is_none();
+        if unchanged && planned && free {
+            self.swapping = Some((group[0].base_offset, end));
+        }
+        unchanged && planned && free
+    }
+
+    /// Whether the segment with this base offset is being replaced.
+    pub fn is_swapping(&self, base: Offset) -> bool {
+        self.swapping
+            .is_some_and(|(first, end)| (first..end).contains(&base))
+    }
+
+    /// Whether any segment is being replaced.
+    pub fn has_swap(&self) -> bool {
+        self.swapping.is_some()
+    }
+
+    /// `cleaned` takes the place of the segments that are being replaced. Of the aborted transactions that ended in
+    /// them only `aborted` still have batches.
+    ///
+    /// # Panics
+    /// If no swap of that range was begun.
+    pub fn apply_swap(&mut self, cleaned: SegmentInfo, aborted: &[AbortedTransaction]) {
+        let (first, end) = self.swapping.expect("a swap was begun");
+        assert_eq!(
+            cleaned.base_offset, first,
+            "a cleaned segment has the first old one's base offset"
+        );
+        self.segments.splice(cleaned, end);
+        self.aborted.retain_of_range(first, end, aborted);
+    }
+
+    /// The swap is over, whatever became of it.
+    pub fn end_swap(&mut self) {
+        self.swapping = None;
+    }
+
     /// Starts a new segment at the log end, for retention of the active one or before a clean stop. `None` while
     /// plans are outstanding or if the active segment is empty.
     pub fn roll(&mut self, now_ms: i64) -> Option<Offset> {
@@ -711,7 +774,10 @@ impl PartitionLog {
     /// # Panics
     /// If plans are outstanding, or `end` lies outside the log.
     pub fn apply_truncate(&mut self, end: Offset, segments: SegmentList, producers: ProducerState) {
-        assert!(!self.has_pending(), "appends wait for a truncation");
+        assert!(
+            !self.has_pending() && !self.has_swap(),
+            "appends and compaction wait for a truncation"
+        );
         assert!(
             end <= self.offsets.log_end() && segments.active().base_offset <= end,
             "a cut lies inside the log"

@@ -18,6 +18,7 @@ use super::checkpoint::{
 };
 use super::checkpoint_body::{decode_body, encode_body};
 use super::checkpointer::{force_device_flush, open_flush_file};
+use super::compaction::swap_files;
 use super::directories;
 use super::journal::files::{JournalFile, TIDELOG_DIRECTORY, journal_path, parse_journal_name};
 use super::journal::format::Generation;
@@ -127,7 +128,11 @@ pub async fn recover(
     let journals = open_journals(disk)
         .await
         .map_err(StorageError::during("opening the journals"))?;
-    let base = read_base(disk, &journals, &mut report).await?;
+    let mut base = read_base(disk, &journals, &mut report).await?;
+    let damage = swap_files::recover(disk, &mut base.partitions)
+        .await
+        .map_err(StorageError::during("finishing swaps of cleaned segments"))?;
+    report.damage.extend(damage);
     report.phases.end("checkpoints", runtime.monotonic());
     let mut state = RecoveryState::new(
         disk,
@@ -186,6 +191,9 @@ pub async fn recover(
     write_start_checkpoints(disk, &header, &encode_body(&all), base.first_copy)
         .await
         .map_err(StorageError::during("writing the start checkpoints"))?;
+    swap_files::forget(disk)
+        .await
+        .map_err(StorageError::during("taking swaps off the record"))?;
     state
         .set_journals_aside(generation.number, &mut report)
         .await

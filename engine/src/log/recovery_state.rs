@@ -11,6 +11,7 @@ use net::platform::Runtime;
 use net::records::BatchHeader;
 
 use super::batch::{HEADER_BYTES, LENGTH_OVERHEAD};
+use super::compaction::swap_files;
 use super::config::LogConfig;
 use super::directories;
 use super::journal::chain::ChainReader;
@@ -743,6 +744,12 @@ async fn remove_leftovers(
     let mut lengths = BTreeMap::new();
     let mut removed = false;
     for entry in &tracked.entries {
+        if swap_files::is_leftover(&entry.name) {
+            disk.remove_file(&format!("{}/{}", tracked.directory, entry.name))
+                .await?;
+            removed = true;
+            continue;
+        }
         let Some((base, extension)) = parse_segment_file_name(&entry.name) else {
             continue;
         };

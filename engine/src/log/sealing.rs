@@ -20,9 +20,15 @@ use crate::types::{Offset, PartitionId};
 
 /// Finishes the segment in the background.
 pub(crate) fn start(shard: &Rc<Shard>, id: PartitionId, directory: Rc<str>, base: Offset) {
+    // A swap writes everything beside the cleaned segment itself.
+    let begun = shard.with_partition(id, |partition| {
+        !partition.log.is_swapping(base) && partition.sealing.insert(base)
+    });
+    if begun != Some(true) {
+        return;
+    }
     let task = shard.clone();
     shard.tasks.set(shard.tasks.get() + 1);
-    shard.with_partition(id, |partition| partition.sealing.insert(base));
     shard.runtime.spawn(async move {
         if let Err(error) = seal(&task, id, &directory, base).await {
             tracing::warn!(directory = &*directory, segment = base.0, %error, "the files beside a segment were not written");

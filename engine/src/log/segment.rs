@@ -226,6 +226,19 @@ impl SegmentList {
         *self.active_mut() = SegmentInfo::empty(base_offset, created_ms);
     }
 
+    /// Puts `segment` in the place of those from its base offset up to `end`, where one that stays begins.
+    pub fn splice(&mut self, segment: SegmentInfo, end: Offset) {
+        let first = self.index_of(segment.base_offset);
+        let behind = self.index_of(end);
+        assert!(
+            self.segments[first].base_offset == segment.base_offset
+                && self.segments[behind].base_offset == end
+                && first < behind,
+            "whole segments are replaced, never the active one"
+        );
+        self.segments.splice(first..behind, [segment]);
+    }
+
     /// Replaces what is known of one segment, found by its base offset.
     pub fn replace(&mut self, info: SegmentInfo) {
         let index = self.index_of(info.base_offset);

@@ -28,6 +28,8 @@ use crate::types::{LeaderEpoch, Offset, PartitionId};
 const LOADED_MAX: usize = 64;
 /// A sidecar is smaller: one run of at least 32 KiB takes 40 bytes, a segment has at most 2 GiB.
 const SIDECAR_BYTES_MAX: usize = 64 << 20;
+/// How long to wait for a swap that is being carried out, in milliseconds.
+pub(crate) const SWAP_PAUSE_MS: u64 = 2;
 /// A scan reads this much at once.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -161,7 +163,15 @@ pub(crate) async fn index_of(
                 end,
             } => (directory, info, scan_end, end),
         };
-        let builder = build(shard, id, &directory, &info, scan_end, end).await?;
+        let before = swap_state(shard, id).ok_or_else(gone)?;
+        let builder = build(shard, id, &directory, &info, scan_end, end).await;
+        let after = swap_state(shard, id).ok_or_else(gone)?;
+        if before.is_renaming || before != after {
+            // It may have been made from files of both sides of a swap.
+            shard.pause(SWAP_PAUSE_MS).await;
+            continue;
+        }
+        let builder = builder?;
         let index = Rc::new(RefCell::new(SegmentIndex::Building(builder)));
         let active =
             shard.with_partition(id, |partition| catch_up(&mut partition.index, base, &index));
@@ -178,6 +188,21 @@ pub(crate) async fn index_of(
             return Ok(index);
         }
     }
+}
+
+/// Whether the files of a segment are those that its place in the list speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SwapState {
+    swaps: u64,
+    pub(crate) is_renaming: bool,
+}
+
+/// To be taken before an index and a file are opened and once they were used; `None` without such a partition.
+pub(crate) fn swap_state(shard: &Shard, id: PartitionId) -> Option<SwapState> {
+    shard.with_partition(id, |partition| SwapState {
+        swaps: partition.swaps,
+        is_renaming: partition.renaming,
+    })
 }
 
 /// Makes `index` that of the active segment, with the batches that came meanwhile, if `base` is that segment.

@@ -20,6 +20,7 @@ use super::admission;
 use super::append::{AppendRequest, Appended};
 use super::cache::TailCache;
 use super::checkpointer::{self, Checkpointer};
+use super::compaction::{CleanerNumbers, CleanerSettings, cleaner, swap};
 use super::config::LogConfig;
 use super::directories;
 use super::error::{AppendError, ReadError};
@@ -66,6 +67,8 @@ pub struct StorageSettings {
     pub producers_max: usize,
     /// Segment files open at once.
     pub segment_files_max: usize,
+    /// How compacted logs are cleaned.
+    pub cleaner: CleanerSettings,
     /// Free space that data does not take, so that checkpoints and metadata go on (C12c).
     pub reserve_bytes: u64,
 }
@@ -84,6 +87,7 @@ impl Default for StorageSettings {
             producer_expiration_ms: 24 * 3600 * 1000,
             producers_max: 100_000,
             segment_files_max: 512,
+            cleaner: CleanerSettings::default(),
             reserve_bytes: 8 << 20,
         }
     }
@@ -103,6 +107,7 @@ impl StorageSettings {
             retention_check_ms: u64::try_from(config.log_retention_check_interval_ms())
                 .unwrap_or(300_000),
             producer_expiration_ms: i64::from(config.producer_id_expiration_ms()),
+            cleaner: CleanerSettings::of_shard(config, 1),
             ..StorageSettings::default()
         }
     }
@@ -175,6 +180,7 @@ pub struct StorageMetrics {
     pub cache_misses: u64,
     pub quarantined_ranges: u64,
     pub partitions: u64,
+    pub cleaner: CleanerNumbers,
     /// Shards whose journal failed.
     pub failed_shards: u64,
 }
@@ -193,6 +199,7 @@ impl StorageMetrics {
         self.cache_misses += other.cache_misses;
         self.quarantined_ranges += other.quarantined_ranges;
         self.partitions += other.partitions;
+        self.cleaner.add(&other.cleaner);
         self.failed_shards += other.failed_shards;
     }
 
@@ -221,6 +228,7 @@ impl StorageMetrics {
         put("tidelog_cache_hits_total", true, self.cache_hits);
         put("tidelog_cache_misses_total", true, self.cache_misses);
         put("tidelog_quarantined_ranges", false, self.quarantined_ranges);
+        self.cleaner.for_each(&mut put);
         put("tidelog_storage_ready", false, u64::from(self.is_ready()));
     }
 }
@@ -232,6 +240,8 @@ pub struct StoppedPartition {
     pub id: PartitionId,
     /// Where it starts and ends.
     pub offsets: LogOffsets,
+    /// Up to where it was cleaned, if it ever was.
+    pub first_dirty: Option<Offset>,
 }
 
 /// What a stopped shard leaves: for Kafka's checkpoint files of the whole node.
@@ -323,6 +333,7 @@ impl Storage {
             cache: RefCell::new(TailCache::new(settings.cache_bytes)),
             producers,
             producer_expiration_ms: Cell::new(settings.producer_expiration_ms),
+            cleaner_settings: Cell::new(settings.cleaner),
             settings,
             dirty_bytes: Cell::new(0),
             written: Notify::new(),
@@ -332,6 +343,11 @@ impl Storage {
             writes_in_flight: Cell::new(0),
             write_up_to: Cell::new(0),
             checkpoint_work: Notify::new(),
+            checkpointed_group: Cell::new(0),
+            segments_version: Cell::new(0),
+            segments_checkpointed: Cell::new(0),
+            cleaner: RefCell::default(),
+            retention_clock: Cell::new(None),
             stopping: Cell::new(false),
             stop: Notify::new(),
             tasks: Cell::new(0),
@@ -358,6 +374,9 @@ impl Storage {
         let shard = self.shard.clone();
         shard.tasks.set(shard.tasks.get() + 1);
         runtime.spawn(async move { upkeep::run(&shard).await });
+        let shard = self.shard.clone();
+        shard.tasks.set(shard.tasks.get() + 1);
+        runtime.spawn(async move { cleaner::run(&shard).await });
         let (shard, slot) = (self.shard.clone(), self.checkpointer.clone());
         runtime.spawn(async move {
             let checkpointer = checkpointer::run(&shard, checkpointer).await;
@@ -414,7 +433,8 @@ impl Storage {
                     shard.write_ready.borrow_mut().push_back(id);
                 }
                 let still = partition.writer.is_idle() && !partition.log.has_pending();
-                still && !partition.direct_run && !partition.admitting && partition.removals == 0
+                let still = still && !partition.direct_run && !partition.admitting;
+                still && partition.removals == 0 && !partition.log.has_swap()
             });
             if quiet != Some(false) || shard.journal.poison().is_some() {
                 break;
@@ -456,6 +476,11 @@ impl Storage {
     /// Changes how long a silent producer is remembered (`producer.id.expiration.ms`).
     pub fn set_producer_expiration(&self, expiration_ms: i64) {
         self.shard.producer_expiration_ms.set(expiration_ms);
+    }
+
+    /// Changes how compacted logs are cleaned (`log.cleaner.*`).
+    pub fn set_cleaner(&self, settings: CleanerSettings) {
+        self.shard.cleaner_settings.set(settings);
     }
 
     /// Queues the append at once, in call order per partition. Resolves when it is durable.
@@ -590,6 +615,7 @@ impl Storage {
                 .map(|partition| partition.log.quarantined().len() as u64)
                 .sum(),
             partitions: partitions.len() as u64,
+            cleaner: self.shard.cleaner.borrow().numbers,
             failed_shards: u64::from(!self.is_writable()),
         }
     }
@@ -634,10 +660,16 @@ impl Storage {
                 .map_err(StorageError::during("the last checkpoint"))?;
         }
         shard.files.forget_all();
+        swap::forget_record(shard)
+            .await
+            .map_err(StorageError::during("taking swaps off the record"))?;
+        cleaner::write_offsets(shard).await;
         let partitions = shard.partitions.borrow();
+        let cleaner = shard.cleaner.borrow();
         let stopped = partitions.iter().map(|(id, partition)| StoppedPartition {
             id: *id,
             offsets: *partition.log.offsets(),
+            first_dirty: cleaner.first_dirty.get(id).copied(),
         });
         Ok(StoppedShard {
             partitions: stopped.collect(),
@@ -762,6 +794,8 @@ fn partition(log: PartitionLog, index: (Offset, ActiveIndex)) -> Partition {
         log.segments().end_position(),
         log.offsets().log_end(),
     );
+    // Both start checkpoints hold what was recovered.
+    let checkpointed = [log.offsets().log_end(); 2];
     Partition {
         directory: Rc::from(log.directory()),
         log,
@@ -775,6 +809,9 @@ fn partition(log: PartitionLog, index: (Offset, ActiveIndex)) -> Partition {
         duplicates: Default::default(),
         watchers: Watchers::default(),
         sealing: Default::default(),
+        swaps: 0,
+        renaming: false,
+        checkpointed,
         removals: 0,
         closing: false,
     }

@@ -13,7 +13,7 @@ use super::partition_checkpoint::QuarantinedRange;
 use super::read::{
     BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches,
 };
-use super::segment_indexes::index_of;
+use super::segment_indexes::{SWAP_PAUSE_MS, index_of, swap_state};
 use super::storage_shard::Shard;
 use crate::types::Offset;
 use bytes::Bytes;
@@ -34,7 +34,8 @@ pub(crate) async fn execute(
     shard: &Rc<Shard>,
     mut plan: ReadPlan,
 ) -> Result<ReadResult, ReadError> {
-    for _ in 0..ATTEMPTS_MAX {
+    let mut attempts = 0;
+    while attempts < ATTEMPTS_MAX {
         match std::mem::replace(&mut plan.source, ReadSource::Empty) {
             ReadSource::Empty => return Ok(result(plan, Vec::new(), 0)),
             ReadSource::Cached { chain, bytes } => {
@@ -49,10 +50,14 @@ pub(crate) async fn execute(
                         let length = bytes.len();
                         return Ok(result(plan, vec![bytes], length));
                     }
-                    Outcome::Replan => plan = plan_again(shard, &plan, plan.offset)?,
+                    Outcome::Replan => {
+                        attempts += 1;
+                        plan = plan_again(shard, &plan, plan.offset)?;
+                    }
+                    // As often as there are segments: compaction may have left many of them empty.
                     Outcome::NextSegment => match plan.next_segment_base {
                         Some(base) => plan = plan_again(shard, &plan, base)?,
-                        None => return Ok(result(plan, Vec::new(), 0)),
+                        None => return nothing_more(shard, plan),
                     },
                 }
             }
@@ -87,6 +92,25 @@ fn result(plan: ReadPlan, chain: Vec<Bytes>, bytes: usize) -> ReadResult {
         log_start_offset: plan.log_start_offset,
         aborted: plan.aborted,
         diverging: plan.diverging,
+    }
+}
+
+/// There is no record between the offset and the plan's bound. Where damage begins at the bound, a reader that got
+/// nothing would ask for ever.
+fn nothing_more(shard: &Shard, plan: ReadPlan) -> Result<ReadResult, ReadError> {
+    let damaged = shard.with_partition(plan.id, |partition| {
+        let ranges = partition.log.quarantined();
+        ranges
+            .iter()
+            .find(|range| range.first == plan.upper_bound)
+            .copied()
+    });
+    match damaged.flatten() {
+        Some(range) => Err(ReadError::Quarantined {
+            first: range.first,
+            last: range.last,
+        }),
+        None => Ok(result(plan, Vec::new(), 0)),
     }
 }
 
@@ -141,6 +165,7 @@ async fn read_segment(
 }
 
 async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Result<Outcome> {
+    let before = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
     let index = index_of(shard, plan.id, base).await?;
     let directory = shard.with_partition(plan.id, |partition| partition.directory.clone());
     let directory = directory.ok_or(io::ErrorKind::NotFound)?;
@@ -159,6 +184,14 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
         // A read error is damage of the range that was read, not of the partition.
         let bytes = file.read_at(u64::from(start.0), length).await?;
         let division = divide(&index.borrow(), first, start, &bytes, length);
+        if !division.damaged.is_empty() {
+            let after = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
+            if before.is_renaming || before != after {
+                // Not damage, but an index of one side of a swap and a file of the other.
+                shard.pause(SWAP_PAUSE_MS).await;
+                return Ok(Outcome::Replan);
+            }
+        }
         if quarantine(shard, plan, base, &division.damaged) {
             return Ok(Outcome::Replan);
         }

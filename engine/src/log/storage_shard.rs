@@ -16,12 +16,15 @@ use net::platform::sync::{Notify, oneshot};
 use super::admission::Waiting;
 use super::append::{Appended, PlannedAppend};
 use super::cache::TailCache;
+use super::compaction::CleanerSettings;
+use super::compaction::cleaner::CleanerState;
 use super::error::AppendError;
 use super::journal::commit::{Journal, JournalOwner, Pending, Ticket};
 use super::journal::format::EntryKind;
 use super::journal::group::ChainEnd;
 use super::partition_log::PartitionLog;
 use super::producer_state::ProducerCount;
+use super::retention::RetentionClock;
 use super::segment_files::SegmentFiles;
 use super::segment_indexes::{ActiveIndex, LoadedIndexes};
 use super::storage::StorageSettings;
@@ -61,6 +64,13 @@ pub(crate) struct Partition {
     pub(crate) watchers: Watchers,
     /// Segments whose files beside them are being written.
     pub(crate) sealing: BTreeSet<Offset>,
+    /// How often segments were replaced by cleaned ones: an index and a file that were opened under different counts do
+    /// not belong together.
+    pub(crate) swaps: u64,
+    /// A cleaned log is being given an old one's name: which of the two a reader opens nobody can say.
+    pub(crate) renaming: bool,
+    /// The durable end as each of the two checkpoints has it.
+    pub(crate) checkpointed: [Offset; 2],
     /// Removals of segments that still rename files.
     pub(crate) removals: usize,
     /// Being deleted: nothing new starts.
@@ -75,6 +85,13 @@ impl Partition {
         } else if self.sidecar.0 == base {
             self.sidecar.1 = self.sidecar.1.max(bytes);
         }
+    }
+
+    /// Everything below is in segments and below the cut of both checkpoints: no journal entry that a replay would
+    /// look at names a position there.
+    pub(crate) fn settled_end(&self) -> Offset {
+        let [one, other] = self.checkpointed;
+        one.min(other).min(self.writer.written_end())
     }
 }
 
@@ -117,6 +134,16 @@ pub(crate) struct Shard {
     /// A checkpoint waits for everything up to this group.
     pub(crate) write_up_to: Cell<u64>,
     pub(crate) checkpoint_work: Notify,
+    /// Up to which group both checkpoints go.
+    pub(crate) checkpointed_group: Cell<u64>,
+    /// Counts the changes of segments that no journal entry says: a checkpoint has to.
+    pub(crate) segments_version: Cell<u64>,
+    /// Up to which of those both checkpoints go.
+    pub(crate) segments_checkpointed: Cell<u64>,
+    pub(crate) cleaner: RefCell<CleanerState>,
+    pub(crate) cleaner_settings: Cell<CleanerSettings>,
+    /// What retention knows of the wall clock.
+    pub(crate) retention_clock: Cell<Option<RetentionClock>>,
     pub(crate) stopping: Cell<bool>,
     /// The shard stops: nobody sleeps on.
     pub(crate) stop: Notify,

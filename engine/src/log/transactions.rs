@@ -161,6 +161,12 @@ impl AbortedTransactions {
             .filter(move |entry| base <= entry.last_offset && entry.last_offset < next_base)
     }
 
+    /// Of those whose marker lies in `base..end` only those in `kept` stay.
+    pub fn retain_of_range(&mut self, base: Offset, end: Offset, kept: &[AbortedTransaction]) {
+        self.entries
+            .retain(|entry| !(base..end).contains(&entry.last_offset) || kept.contains(entry));
+    }
+
     /// Forgets what ended below the log start.
     pub fn remove_below(&mut self, log_start: Offset) {
         while self

@@ -58,6 +58,7 @@ async fn work(shard: &Rc<Shard>) {
     let start_ms = monotonic_ms(shard);
     let marked_ms = read_mark(shard).await;
     let mut clock = RetentionClock::new(shard.runtime.wall_clock_ms(), start_ms as i64, marked_ms);
+    shard.retention_clock.set(Some(clock));
     let mut retention = Every::new(start_ms, FIRST_CHECK_MS, shard.settings.retention_check_ms);
     let mut producers = Every::new(start_ms, PRODUCER_CHECK_MS, PRODUCER_CHECK_MS);
     let mut mark = Every::new(start_ms, 0, CLOCK_MARK_MS);
@@ -76,6 +77,7 @@ async fn work(shard: &Rc<Shard>) {
         }
         let now_ms = monotonic_ms(shard);
         let believed_ms = clock.believe(shard.runtime.wall_clock_ms(), now_ms as i64);
+        shard.retention_clock.set(Some(clock));
         if mark.take(now_ms)
             && let Some(believed_ms) = believed_ms
         {

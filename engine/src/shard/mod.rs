@@ -32,6 +32,7 @@ use crate::api::fetch_session::FetchSessions;
 use crate::cluster::producer_ids::ProducerIdBlock;
 use crate::cluster::{ControlRequest, ControlResponse, MetadataImage, PartitionImage, TopicImage};
 use crate::groups::{Coordinator, OFFSETS_TOPIC};
+use crate::log::compaction::CleanerSettings;
 use crate::log::{Generation, RecoveredPartition, Storage, StorageError};
 use crate::metrics::{Counters, ShardMetrics};
 use crate::node::NodeSettings;
@@ -125,6 +126,10 @@ impl Shard {
         )
         .await?;
         storage.set_producer_expiration(producer_expiration_ms(&view));
+        storage.set_cleaner(CleanerSettings::of_shard(
+            &view.image.broker_config,
+            settings.shards,
+        ));
         let groups = Coordinator::new(runtime, &storage, view.image.clone());
         let (mesh, receiver) = seat.take();
         let shard = Shard {
@@ -540,6 +545,10 @@ impl Shard {
         }
         self.storage()
             .set_producer_expiration(producer_expiration_ms(&next));
+        self.storage().set_cleaner(CleanerSettings::of_shard(
+            &next.image.broker_config,
+            self.settings().shards,
+        ));
         if let Some(counts) = self.inner.counts.borrow_mut().as_mut() {
             let config = &next.image.broker_config;
             let limit = |value: i32| usize::try_from(value).unwrap_or(0);

@@ -5,6 +5,7 @@
 mod rig;
 
 mod acknowledged_record_survives;
+mod compaction_loses_a_key;
 mod damaged_file_of_a_stopped_node;
 mod flushed_group_rots;
 mod passing_disk_error;

@@ -15,29 +15,29 @@ table! { Broker;
         "Codec in which batches are stored; `producer` keeps what the producer sent, byte for byte.";
     "compression.zstd.level": Int = "3", ClusterWide, Between(-131_072, 22), [honoured],
         "Level for zstd where the broker itself compresses.";
-    "log.cleaner.backoff.ms": Long = "15000", ClusterWide, AtLeast(0), [pending CLEANER],
+    "log.cleaner.backoff.ms": Long = "15000", ClusterWide, AtLeast(0), [honoured],
         "Pause of the cleaner when it finds nothing to do.";
-    "log.cleaner.dedupe.buffer.size": Long = "134217728", ClusterWide, AtLeast(1_048_577), [pending CLEANER],
+    "log.cleaner.dedupe.buffer.size": Long = "134217728", ClusterWide, AtLeast(1_048_577), [honoured],
         "Memory for the cleaner's table of keys.";
-    "log.cleaner.delete.retention.ms": Long = "86400000", ClusterWide, AtLeast(0), [pending CLEANER],
+    "log.cleaner.delete.retention.ms": Long = "86400000", ClusterWide, AtLeast(0), [honoured],
         "How long tombstones of compacted topics are kept (default of `delete.retention.ms`).";
     "log.cleaner.enable": Boolean = "true", ReadOnly, Any, [refused CLEANER_ALWAYS],
         "Whether the log cleaner runs at all.";
-    "log.cleaner.io.buffer.load.factor": Double = "0.9", ClusterWide, Any, [pending CLEANER],
+    "log.cleaner.io.buffer.load.factor": Double = "0.9", ClusterWide, Any, [honoured],
         "How full the cleaner's table of keys may get.";
-    "log.cleaner.io.buffer.size": Int = "524288", ClusterWide, AtLeast(0), [pending CLEANER],
+    "log.cleaner.io.buffer.size": Int = "524288", ClusterWide, AtLeast(0), [honoured],
         "Memory for the cleaner's reading and writing.";
-    "log.cleaner.io.max.bytes.per.second": Double = "1.7976931348623157E308", ClusterWide, Any, [pending CLEANER],
+    "log.cleaner.io.max.bytes.per.second": Double = "1.7976931348623157E308", ClusterWide, Any, [honoured],
         "Upper bound on the cleaner's reading and writing together.";
-    "log.cleaner.max.compaction.lag.ms": Long = "9223372036854775807", ClusterWide, AtLeast(1), [pending CLEANER],
+    "log.cleaner.max.compaction.lag.ms": Long = "9223372036854775807", ClusterWide, AtLeast(1), [honoured],
         "Longest time a record may stay uncompacted (default of `max.compaction.lag.ms`).";
-    "log.cleaner.min.cleanable.ratio": Double = "0.5", ClusterWide, BetweenReal(0.0, 1.0), [pending CLEANER],
+    "log.cleaner.min.cleanable.ratio": Double = "0.5", ClusterWide, BetweenReal(0.0, 1.0), [honoured],
         "Share of uncleaned bytes at which a log is cleaned (default of `min.cleanable.dirty.ratio`).";
-    "log.cleaner.min.compaction.lag.ms": Long = "0", ClusterWide, AtLeast(0), [pending CLEANER],
+    "log.cleaner.min.compaction.lag.ms": Long = "0", ClusterWide, AtLeast(0), [honoured],
         "Shortest time a record stays uncompacted (default of `min.compaction.lag.ms`).";
     "log.cleaner.threads": Int = "1", ReadOnly, AtLeast(0), [inert THREADS],
         "Number of cleaner threads.";
-    "log.cleanup.policy": List = "delete", ClusterWide, ListOf(CLEANUP), [pending COMPACT],
+    "log.cleanup.policy": List = "delete", ClusterWide, ListOf(CLEANUP), [honoured],
         "What happens to old data: `delete`, `compact`, both, or nothing when empty (default of `cleanup.policy`).";
     "log.dir": List = "./tidelog-data", ReadOnly, Any, [honoured],
         "The data directory, when `log.dirs` is not set.";

@@ -4,10 +4,7 @@ pub(super) const AUTHORIZER: &str =
     "there are no access control lists; every client may do everything";
 pub(super) const CHECKPOINT: &str =
     "the journal is the durability point, and checkpoints follow its size";
-pub(super) const CLEANER: &str =
-    "the log cleaner is not built yet; compacted topics keep all their records";
 pub(super) const CLEANER_ALWAYS: &str = "cleaning cannot be switched off for the whole broker";
-pub(super) const COMPACT: &str = "`delete` and nothing are honoured; with `compact` null keys are refused, but no record is removed";
 pub(super) const CONNECTION_OVERRIDES: &str = "every address has the same limit";
 pub(super) const CONTROLLER: &str =
     "a node of one is its own controller; there is no quorum, and no controller listener is opened";

@@ -7,7 +7,7 @@ use super::words::*;
 use crate::setting::Check::*;
 
 table! { Topic;
-    "cleanup.policy": List = "delete", ClusterWide, ListOf(CLEANUP), [pending COMPACT],
+    "cleanup.policy": List = "delete", ClusterWide, ListOf(CLEANUP), [honoured],
         "What happens to old data: `delete`, `compact`, both, or nothing when empty.";
     "compression.gzip.level": Int = "-1", ClusterWide, BetweenOr { min: 1, max: 9, or: -1 }, [honoured],
         "Level for gzip where the broker itself compresses; -1 is the codec's own default.";
@@ -17,7 +17,7 @@ table! { Topic;
         "Codec in which batches are stored; `producer` keeps what the producer sent, byte for byte.";
     "compression.zstd.level": Int = "3", ClusterWide, Between(-131_072, 22), [honoured],
         "Level for zstd where the broker itself compresses.";
-    "delete.retention.ms": Long = "86400000", ClusterWide, AtLeast(0), [pending CLEANER],
+    "delete.retention.ms": Long = "86400000", ClusterWide, AtLeast(0), [honoured],
         "How long tombstones of a compacted topic are kept.";
     "file.delete.delay.ms": Long = "60000", ClusterWide, AtLeast(0), [honoured],
         "How long a deleted segment's file stays.";
@@ -35,7 +35,7 @@ table! { Topic;
         "Local part of a tiered partition by size; -2 follows `retention.bytes`.";
     "local.retention.ms": Long = "-2", ClusterWide, AtLeast(-2), [refused TIERED],
         "Local part of a tiered partition by age; -2 follows `retention.ms`.";
-    "max.compaction.lag.ms": Long = "9223372036854775807", ClusterWide, AtLeast(1), [pending CLEANER],
+    "max.compaction.lag.ms": Long = "9223372036854775807", ClusterWide, AtLeast(1), [honoured],
         "Longest time a record may stay uncompacted.";
     "max.message.bytes": Int = "1048588", ClusterWide, AtLeast(0), [honoured],
         "Largest record batch, after compression.";
@@ -45,9 +45,9 @@ table! { Topic;
         "How far a record's time may lie in the past.";
     "message.timestamp.type": String = "CreateTime", ClusterWide, OneOf(TIMESTAMP), [honoured],
         "Whether records keep the producer's time or get the broker's.";
-    "min.cleanable.dirty.ratio": Double = "0.5", ClusterWide, BetweenReal(0.0, 1.0), [pending CLEANER],
+    "min.cleanable.dirty.ratio": Double = "0.5", ClusterWide, BetweenReal(0.0, 1.0), [honoured],
         "Share of uncleaned bytes at which the log is cleaned.";
-    "min.compaction.lag.ms": Long = "0", ClusterWide, AtLeast(0), [pending CLEANER],
+    "min.compaction.lag.ms": Long = "0", ClusterWide, AtLeast(0), [honoured],
         "Shortest time a record stays uncompacted.";
     "min.insync.replicas": Int = "1", ClusterWide, AtLeast(1), [honoured],
         "Replicas that must have a record before acks=all is answered; a node of one counts itself.";

@@ -1,0 +1,135 @@
+//! The files of a swap: their names, their renames, and what a start does with those of a swap that was cut.
+//!
+//! A cleaned segment is written under Kafka's ending `.cleaned`. Invariant: every step can be repeated; a `.cleaned`
+//! file counts only together with its [`Swap`] on record, and is removed without one.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::swap_record::{SWAPS_BYTES_MAX, Swap, decode_swaps, is_swaps_name};
+use crate::log::index::SIDECAR_EXTENSION;
+use crate::log::journal::files::TIDELOG_DIRECTORY;
+use crate::log::partition_checkpoint::PartitionCheckpoint;
+use crate::log::segment::segment_file_name;
+use crate::platform::Disk;
+use crate::types::{Offset, PartitionId};
+
+/// Kafka's ending for files that a cleaning has written and nobody uses yet.
+pub(crate) const CLEANED_SUFFIX: &str = ".cleaned";
+/// The files of a segment beside the log itself.
+const BESIDE: [&str; 4] = [SIDECAR_EXTENSION, "index", "timeindex", "txnindex"];
+
+/// A segment's file.
+pub(crate) fn path_of(directory: &str, base: Offset, extension: &str) -> String {
+    format!("{directory}/{}", segment_file_name(base, extension))
+}
+
+/// The same under the name it has before the swap.
+pub(crate) fn cleaned_path(directory: &str, base: Offset, extension: &str) -> String {
+    format!("{}{CLEANED_SUFFIX}", path_of(directory, base, extension))
+}
+
+/// Whether a name in a partition's directory is of a cleaning that came to nothing.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    let name = name.strip_suffix(".tmp").unwrap_or(name);
+    name.ends_with(CLEANED_SUFFIX)
+}
+
+/// Gives the new log its name, in place of the old one.
+pub(crate) async fn rename_log(disk: &Disk, swap: &Swap) -> io::Result<()> {
+    let base = swap.replaced[0];
+    done(
+        disk.rename(
+            &cleaned_path(&swap.directory, base, "log"),
+            &path_of(&swap.directory, base, "log"),
+        )
+        .await,
+    )
+}
+
+/// Renames what lies beside the log and removes the old segments behind the first; durable when it returns.
+pub(crate) async fn finish(disk: &Disk, swap: &Swap) -> io::Result<()> {
+    let (directory, base) = (&swap.directory, swap.replaced[0]);
+    for extension in BESIDE {
+        let path = path_of(directory, base, extension);
+        if extension == "txnindex" && !swap.has_aborted {
+            done(disk.remove_file(&path).await)?;
+        } else {
+            let cleaned = cleaned_path(directory, base, extension);
+            done(disk.rename(&cleaned, &path).await)?;
+        }
+    }
+    for old in &swap.replaced[1..] {
+        for extension in BESIDE.iter().chain(&["log"]) {
+            done(disk.remove_file(&path_of(directory, *old, extension)).await)?;
+        }
+    }
+    disk.sync_directory(directory).await
+}
+
+/// Removes the files of a cleaning that is not to be.
+pub(crate) async fn discard(disk: &Disk, directory: &str, base: Offset) {
+    for extension in BESIDE.iter().chain(&["log"]) {
+        let path = cleaned_path(directory, base, extension);
+        if let Err(error) = done(disk.remove_file(&path).await) {
+            tracing::warn!(path, %error, "what a cleaning left stays until the next start");
+        }
+    }
+}
+
+/// Finishes every swap on record, and puts the new segments into what the checkpoints say. Done before anything reads
+/// the segments; [`forget`] once the outcome stands in the start checkpoints. Returns what cannot be understood.
+pub(crate) async fn recover(
+    disk: &Disk,
+    partitions: &mut BTreeMap<PartitionId, PartitionCheckpoint>,
+) -> io::Result<Vec<String>> {
+    let mut damage = Vec::new();
+    for path in records(disk).await? {
+        let bytes = disk.read_small(&path, SWAPS_BYTES_MAX).await?;
+        let swaps = match decode_swaps(&bytes) {
+            Ok(swaps) => swaps,
+            Err(error) => {
+                damage.push(format!("{path}: {error}"));
+                continue;
+            }
+        };
+        for swap in swaps {
+            let known = partitions.get_mut(&swap.id);
+            let applied = known.is_some_and(|checkpoint| swap.apply(checkpoint));
+            // The directory of a topic that was deleted since has another name.
+            if applied && disk.exists(&swap.directory).await? {
+                rename_log(disk, &swap).await?;
+                finish(disk, &swap).await?;
+            }
+        }
+    }
+    Ok(damage)
+}
+
+/// Takes the records of swaps off the disk.
+pub(crate) async fn forget(disk: &Disk) -> io::Result<()> {
+    let records = records(disk).await?;
+    for path in &records {
+        disk.remove_file(path).await?;
+    }
+    match records.is_empty() {
+        true => Ok(()),
+        false => disk.sync_directory(TIDELOG_DIRECTORY).await,
+    }
+}
+
+async fn records(disk: &Disk) -> io::Result<Vec<String>> {
+    let entries = disk.list(TIDELOG_DIRECTORY).await?;
+    let names = entries.iter().filter(|entry| is_swaps_name(&entry.name));
+    Ok(names
+        .map(|entry| format!("{TIDELOG_DIRECTORY}/{}", entry.name))
+        .collect())
+}
+
+/// What is done already needs no doing.
+fn done(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
