@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::records::Compression;
 
 use crate::plan::{
-    Acks, KeySpace, Partitioner, Payload, Phase, Plan, PlanError, Produce, Rate, RecordSize, Topics,
+    Acks, Consume, KeySpace, Partitioner, Payload, Phase, Plan, PlanError, Produce, Rate,
+    RecordSize, Start, Topics,
 };
 use crate::schedule::Shape;
 use crate::threshold::Threshold;
@@ -25,6 +26,184 @@ pub(crate) struct Arguments {
 pub(crate) enum Mode {
     /// Produce, and report the latency of acknowledgements.
     Produce(ProduceMode),
+    /// Consume from the tail or from the beginning, and verify every record.
+    Consume(ConsumeMode),
+    /// Produce and read everything back from the tail; report latency from intended send time to reading, and verify.
+    EndToEnd(BothModes),
+    /// Produce, read from the tail and catch up from the beginning at the same time.
+    Mixed(MixedMode),
+    /// End to end for hours: verifies as it goes, and ends at the first record that is lost, doubled or damaged.
+    Soak(BothModes),
+    /// Search the highest rate that meets a latency target, and print the whole curve.
+    Sweep(SweepMode),
+    /// Carry out a plan with several phases, topics and workloads from a TOML file.
+    Run(RunMode),
+    /// Put two or more results side by side.
+    Compare(CompareMode),
+    /// Be a broker that keeps nothing, to measure the generator itself.
+    Sink(SinkMode),
+}
+
+/// Flags of `consume`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConsumeMode {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Where to begin: earliest (catch-up) or latest (tail).
+    #[arg(long, value_enum, default_value_t = From::Earliest)]
+    pub(crate) from: From,
+    /// End at what was the end of the log at the start.
+    #[arg(long)]
+    pub(crate) until_end: bool,
+    /// Stop after this many records.
+    #[arg(long)]
+    pub(crate) records: Option<u64>,
+    /// Connections that share the partitions.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    Earliest,
+    Latest,
+}
+
+/// Flags of `end-to-end` and `soak`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BothModes {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Consuming connections that share the partitions.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) consumers: u32,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Flags of `mixed`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MixedMode {
+    #[command(flatten)]
+    pub(crate) both: BothModes,
+    /// Connections that read everything from the beginning meanwhile; 0: none.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) catch_up: u32,
+}
+
+/// Flags of `sweep`. --rate is the first rate that is tried, --duration the seconds of one try.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SweepMode {
+    #[command(flatten)]
+    pub(crate) both: BothModes,
+    /// What a rate has to meet, for instance 'p99<=5ms'.
+    #[arg(long = "target", value_name = "CONDITION", default_value = "p99<=10ms")]
+    pub(crate) goal: Threshold,
+    /// The latency from intended send time to reading counts, and not the acknowledgement's.
+    #[arg(long)]
+    pub(crate) end_to_end: bool,
+    /// No rate above this is tried.
+    #[arg(long, default_value_t = 100_000_000.0)]
+    pub(crate) rate_max: f64,
+    /// The search ends when the highest rate is known to within this share.
+    #[arg(long, default_value_t = 0.05)]
+    pub(crate) precision: f64,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunMode {
+    /// The plan.
+    #[arg(value_name = "PLAN.toml")]
+    pub(crate) plan: PathBuf,
+    /// Brokers, instead of the plan's.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) bootstrap: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Flags of `compare`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompareMode {
+    /// Results of --json. Those with the same label, or joined by commas, are repeats of each other.
+    #[arg(required = true, num_args = 1.., value_name = "FILE[,FILE…]")]
+    pub(crate) results: Vec<String>,
+    /// Write the comparison as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Flags of `sink`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SinkMode {
+    /// Address to listen on; port 0: chosen by the system.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Partitions of topics that nobody created.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) partitions: i32,
+    /// Wait this long before every answer.
+    #[arg(long, default_value_t = 0.0, value_name = "MS")]
+    pub(crate) delay_ms: f64,
+}
+
+/// How consumers read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reading {
+    /// How many times every record is read, by connections of their own.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) fan_out: u32,
+    /// Do not look into the records.
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// How long a fetch may wait.
+    #[arg(long, default_value_t = 500, value_name = "MS")]
+    pub(crate) fetch_wait_ms: i32,
+    /// How many bytes a fetch waits for.
+    #[arg(long, default_value_t = 1, value_name = "BYTES")]
+    pub(crate) fetch_bytes_min: i32,
+    /// How many bytes a fetch brings at most.
+    #[arg(long, default_value_t = 52_428_800, value_name = "BYTES")]
+    pub(crate) fetch_bytes_max: i32,
+    /// The same per partition.
+    #[arg(long, default_value_t = 1_048_576, value_name = "BYTES")]
+    pub(crate) partition_bytes_max: i32,
+}
+
+impl Reading {
+    /// Consumers of these flags.
+    pub(crate) fn consume(
+        &self,
+        target: &Target,
+        name: &str,
+        from: Start,
+        connections: u32,
+    ) -> Consume {
+        Consume {
+            name: name.into(),
+            topics: target.topics(),
+            connections,
+            fan_out: self.fan_out,
+            from,
+            until_end: false,
+            records: None,
+            verify: !self.no_verify,
+            fetch_wait_ms: self.fetch_wait_ms,
+            fetch_bytes_min: self.fetch_bytes_min,
+            fetch_bytes_max: self.fetch_bytes_max,
+            partition_bytes_max: self.partition_bytes_max,
+        }
+    }
 }
 
 /// Flags of `produce`.
@@ -180,6 +359,9 @@ pub(crate) struct Output {
     /// Write a self-contained page with charts.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Write a histogram of every second in HdrHistogram's log format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hdr: Option<PathBuf>,
     /// Fail if this holds, for instance 'p99>5ms' or 'records_per_s<100000'; repeatable.
     #[arg(long, value_name = "CONDITION")]
     pub(crate) fail_if: Vec<Threshold>,

@@ -101,7 +101,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    fn new(half: ReadHalf) -> Self {
+    pub(crate) fn new(half: ReadHalf) -> Self {
         Self {
             half,
             buffer: vec![0; BUFFER_BYTES],

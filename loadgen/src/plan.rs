@@ -8,6 +8,7 @@ use std::str::FromStr;
 use net::records::Compression;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::identity::IDENTITY_BYTES;
 use crate::random::Random;
 use crate::schedule::Shape;
 
@@ -113,7 +114,7 @@ pub(crate) enum RecordSize {
     Fixed(usize),
     /// Uniform between two sizes, both included.
     Uniform(usize, usize),
-    /// Exponential with this mean, at most ten times it.
+    /// Exponential with this mean, at least an identity's bytes and at most ten times the mean.
     Exponential(usize),
 }
 
@@ -403,6 +404,12 @@ impl Produce {
         {
             return refuse("keys need a count, 1 to 1024 bytes, and a skew of at least 0");
         }
+        let size = self.value.size;
+        if size.min() < IDENTITY_BYTES && size.max() >= IDENTITY_BYTES {
+            return refuse(
+                "values from 32 bytes on carry an identity; give sizes on one side of that",
+            );
+        }
         if self.value.size.max() > 256 << 20 || self.batch_bytes > 256 << 20 {
             return refuse("records and batches are at most 256 MiB");
         }
@@ -422,8 +429,16 @@ impl RecordSize {
                 least + random.below((most - least) as u64 + 1) as usize
             }
             RecordSize::Exponential(mean) => {
-                ((random.exponential() * mean as f64) as usize).min(self.max())
+                ((random.exponential() * mean as f64) as usize).clamp(self.min(), self.max())
             }
+        }
+    }
+
+    /// The smallest that is drawn.
+    pub(crate) fn min(self) -> usize {
+        match self {
+            RecordSize::Fixed(bytes) | RecordSize::Uniform(bytes, _) => bytes,
+            RecordSize::Exponential(_) => IDENTITY_BYTES,
         }
     }
 
@@ -431,7 +446,7 @@ impl RecordSize {
     pub(crate) fn max(self) -> usize {
         match self {
             RecordSize::Fixed(bytes) | RecordSize::Uniform(_, bytes) => bytes,
-            RecordSize::Exponential(mean) => mean.saturating_mul(10),
+            RecordSize::Exponential(mean) => mean.saturating_mul(10).max(IDENTITY_BYTES),
         }
     }
 }

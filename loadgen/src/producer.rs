@@ -75,7 +75,9 @@ pub(crate) struct ProducerJob {
 /// What became of the records of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Which producer.
+    /// Which run and which of its producers.
+    pub(crate) run: u32,
+    /// The producer.
     pub(crate) producer: u32,
     /// Topic, partition and number of records given a sequence number, by target.
     pub(crate) written: Vec<(usize, i32, u64)>,
@@ -174,6 +176,7 @@ impl Producer {
             plan.closed_loop,
         );
         let ledger = Ledger {
+            run: job.run,
             producer: job.share.index as u32,
             ..Ledger::default()
         };

@@ -10,14 +10,15 @@ use std::time::Duration;
 use net::platform::{Placement, block_on, spawn_executor};
 
 use crate::clock::{self, MILLISECOND, SECOND};
+use crate::consumer::ReadBack;
 use crate::control::Control;
 use crate::figures::{Counts, Figures};
 use crate::plan::{Phase, Plan};
 use crate::process::{Sample, Watched};
-use crate::producer::{Ledger, ProducerJob, nanoseconds};
-use crate::schedule::Share;
+use crate::producer::Ledger;
+use crate::settle::settle;
 use crate::topics::{self, Layout, SetupError};
-use crate::worker::{Message, WorkerJob, work};
+use crate::worker::{Message, work};
 
 /// Between the last connection and the first record.
 const HEAD_START: u64 = 50 * MILLISECOND;
@@ -143,57 +144,6 @@ pub(crate) fn execute(
     Ok(RunResult { layout, phases })
 }
 
-/// The jobs of one phase, one per executor.
-fn jobs(
-    plan: &Plan,
-    phase: &Phase,
-    layout: &Layout,
-    executors: usize,
-) -> Result<Vec<WorkerJob>, SetupError> {
-    let workloads = phase.produce.len();
-    let mut jobs: Vec<WorkerJob> = (0..executors)
-        .map(|_| WorkerJob {
-            workloads,
-            ..WorkerJob::default()
-        })
-        .collect();
-    let mut next = 0;
-    for (workload, produce) in phase.produce.iter().enumerate() {
-        let (topics, by_leader) = layout.targets(&produce.topics)?;
-        if (produce.connections as usize) < by_leader.len() {
-            let needed = by_leader.len();
-            return Err(SetupError::Connection(format!(
-                "{}: the partitions have {needed} leaders; give at least as many connections",
-                produce.name
-            )));
-        }
-        let run = clock::wall_us(clock::now()).cast_unsigned() as u32;
-        let produce = Arc::new(produce.clone());
-        for connection in 0..produce.connections {
-            let (address, targets) = &by_leader[connection as usize % by_leader.len()];
-            jobs[next % executors].producers.push(ProducerJob {
-                plan: produce.clone(),
-                workload,
-                run,
-                share: Share {
-                    of: produce.connections.into(),
-                    index: connection.into(),
-                },
-                address: *address,
-                topics: topics.clone(),
-                targets: targets.clone(),
-                produce_version: layout.versions.produce,
-                init_producer_id_version: layout.versions.init_producer_id,
-                duration: nanoseconds(phase.duration),
-                drain: nanoseconds(plan.drain_seconds),
-                seed: plan.seed ^ (workload as u64) << 32,
-            });
-            next += 1;
-        }
-    }
-    Ok(jobs)
-}
-
 fn run_phase(
     plan: &Plan,
     phase: &Phase,
@@ -201,18 +151,19 @@ fn run_phase(
     watch: &Watch,
     observer: &mut dyn Observer,
 ) -> Result<PhaseResult, SetupError> {
-    let connections: usize = phase
+    let producers: usize = phase
         .produce
         .iter()
         .map(|produce| produce.connections as usize)
         .sum();
+    let connections = producers + crate::jobs::consumers(phase);
     let cores = crate::process::allowed_cores();
     let executors = match plan.threads {
         0 => cores.len().min(connections),
         threads => threads.min(connections),
     };
-    let jobs = jobs(plan, phase, layout, executors)?;
-    let control = Arc::new(Control::new(watch.abort.clone(), connections));
+    let jobs = crate::jobs::deal(plan, phase, layout, executors)?;
+    let control = Arc::new(Control::new(watch.abort.clone(), producers));
     let (sender, receiver) = mpsc::channel();
     let mut handles = Vec::new();
     for (index, job) in jobs.into_iter().enumerate() {
@@ -240,6 +191,7 @@ fn run_phase(
         broker: watch.broker_pid.map(Watched::new),
         busy: Vec::new(),
         ledgers: Vec::new(),
+        read_back: Vec::new(),
         start: 0,
     };
     watcher.wait_until_ready(&receiver, executors)?;
@@ -290,6 +242,7 @@ struct Watcher<'a> {
     broker: Option<Watched>,
     busy: Vec<f64>,
     ledgers: Vec<(usize, Ledger)>,
+    read_back: Vec<(usize, ReadBack)>,
     start: u64,
 }
 
@@ -324,6 +277,7 @@ impl Watcher<'_> {
                     let ended = finished.ended.max(1);
                     self.busy.push(finished.cpu as f64 / ended as f64);
                     self.ledgers.extend(finished.ledgers);
+                    self.read_back.extend(finished.read_back);
                     self.sample_broker();
                     self.fold_complete();
                 }
@@ -401,6 +355,9 @@ impl Watcher<'_> {
     fn finish(mut self, began_ms: i64, aborted: bool) -> PhaseResult {
         for (workload, ledger) in &self.ledgers {
             self.workloads[*workload].behind += ledger.behind;
+        }
+        for (workload, lost) in settle(self.phase, &self.ledgers, &self.read_back) {
+            self.workloads[workload].counts.lost += lost;
         }
         PhaseResult {
             plan: self.phase.clone(),

@@ -105,6 +105,17 @@ fn place(figure: &str) -> Option<(&'static str, &str)> {
 }
 
 impl Threshold {
+    /// As it was given.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the condition is true of the document, for a condition that is to be met.
+    pub(crate) fn judge_met(&self, document: &Value) -> bool {
+        let judged = self.judge(document);
+        judged["value"].is_number() && judged["holds"] == false
+    }
+
     /// What came of it. A figure that was not measured counts as missed.
     pub(crate) fn judge(&self, document: &Value) -> Value {
         let latency = LATENCIES.iter().find(|(name, _)| *name == self.figure);

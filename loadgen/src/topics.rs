@@ -13,6 +13,9 @@ use net::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, Delete
 use net::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
 };
+use net::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use net::messages::metadata::{MetadataRequest, MetadataResponse};
 use net::messages::{ApiKey, Request};
 use net::platform::Runtime;
@@ -120,6 +123,7 @@ pub(crate) async fn prepare(runtime: Runtime, plan: Plan) -> Result<Layout, Setu
         create(&mut cluster, &plan, &wanted).await?;
     }
     let topics = wait_for_leaders(&runtime, &mut cluster, &wanted).await?;
+    wait_until_served(&runtime, &mut cluster, &topics).await?;
     let addresses = addresses(&mut cluster).await?;
     let versions = versions(cluster.any().await?)?;
     let broker = facts(&mut cluster, addresses.len()).await;
@@ -293,11 +297,77 @@ async fn wait_for_leaders(
             };
             return Ok(topics.into_iter().map(leaders).collect());
         };
-        if runtime.monotonic() > give_up {
+        let too_few = |topic: &Topic| {
+            !topic.partitions.is_empty() && topic.partitions.len() < wanted[&topic.name] as usize
+        };
+        if runtime.monotonic() > give_up || topics.iter().any(too_few) {
             return Err(SetupError::Topic(name, problem));
         }
         runtime.sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A leader that metadata names may not know it yet: asks each for offsets until it answers.
+async fn wait_until_served(
+    runtime: &Runtime,
+    cluster: &mut Cluster,
+    topics: &BTreeMap<String, (Uuid, Vec<i32>)>,
+) -> Result<(), SetupError> {
+    let leaders: BTreeSet<i32> = topics
+        .values()
+        .flat_map(|(_, leaders)| leaders)
+        .copied()
+        .collect();
+    let give_up = runtime.monotonic() + TIMEOUT;
+    for leader in leaders {
+        let topics: Vec<ListOffsetsTopic<'_>> = topics
+            .iter()
+            .map(|(name, (_, leaders))| ListOffsetsTopic {
+                name,
+                partitions: (0..)
+                    .zip(leaders)
+                    .filter(|(_, led_by)| **led_by == leader)
+                    .map(|(partition_index, _)| ListOffsetsPartition {
+                        partition_index,
+                        timestamp: -1,
+                        ..Default::default()
+                    })
+                    .collect(),
+                ..Default::default()
+            })
+            .collect();
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics,
+            ..Default::default()
+        };
+        let request = Request::ListOffsets(request);
+        loop {
+            let connection = cluster.broker(leader).await?;
+            let version = connection.version(ApiKey::ListOffsets)?;
+            let answer = connection.call(&request, version).await?;
+            let response = answer.decode(ListOffsetsResponse::decode)?;
+            let refused = response.topics.iter().find_map(|topic| {
+                let partition = topic
+                    .partitions
+                    .iter()
+                    .find(|partition| partition.error_code != 0)?;
+                let error = crate::figures::error_name(partition.error_code);
+                Some((
+                    topic.name.to_owned(),
+                    format!("partition {}: {error}", partition.partition_index),
+                ))
+            });
+            match refused {
+                None => break,
+                Some((name, problem)) if runtime.monotonic() > give_up => {
+                    return Err(SetupError::Topic(name, problem));
+                }
+                Some(_) => runtime.sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn missing(topic: &Topic, partitions: u32) -> Option<(String, String)> {

@@ -13,10 +13,16 @@ use net::platform::sync::Semaphore;
 
 use crate::accumulator::Accumulator;
 use crate::clock::{self, SECOND};
+use crate::consumer::{Consumer, ConsumerJob, ReadBack};
 use crate::control::Control;
 use crate::figures::{Figures, Meter};
+use crate::link::{Link, LinkError};
 use crate::producer::{Ledger, Producer, ProducerJob};
 use crate::template::Template;
+
+/// Unknown partition, no leader, not the leader, coordinator loading, not available or elsewhere.
+const TRANSIENT: [i16; 6] = [3, 5, 6, 14, 15, 16];
+const CONNECT_PATIENCE: u64 = 30 * SECOND;
 
 /// What an executor is to do.
 #[derive(Debug, Default)]
@@ -25,6 +31,8 @@ pub(crate) struct WorkerJob {
     pub(crate) workloads: usize,
     /// Connections that produce.
     pub(crate) producers: Vec<ProducerJob>,
+    /// Connections that consume.
+    pub(crate) consumers: Vec<ConsumerJob>,
 }
 
 /// What executors tell the thread that watches over them.
@@ -45,6 +53,8 @@ pub(crate) enum Message {
 pub(crate) struct Finished {
     /// What producers wrote, with their workload.
     pub(crate) ledgers: Vec<(usize, Ledger)>,
+    /// What consumers found, with their workload.
+    pub(crate) read_back: Vec<(usize, ReadBack)>,
     /// Nanoseconds of CPU that its thread used between start and end.
     pub(crate) cpu: u64,
     /// When it ended, nanoseconds from the start.
@@ -85,6 +95,17 @@ pub(crate) async fn work(
 
 impl Worker {
     async fn run(mut self, job: WorkerJob) -> Result<Finished, String> {
+        let mut consumers = Vec::new();
+        for job in job.consumers {
+            let workload = job.workload;
+            let meter = self.meters[workload].clone();
+            let mut consumer = Consumer::new(job, &self.runtime, self.control.clone(), meter);
+            let link = consumer
+                .connect()
+                .await
+                .map_err(|error| error.to_string())?;
+            consumers.push((workload, consumer, link));
+        }
         let mut producers = Vec::new();
         let mut templates: BTreeMap<usize, Rc<Template>> = BTreeMap::new();
         for job in job.producers {
@@ -98,10 +119,7 @@ impl Worker {
             let (control, template) = (self.control.clone(), template.clone());
             let mut producer = Producer::new(job, &self.runtime, control, meter, template)
                 .map_err(|error| error.to_string())?;
-            let link = producer
-                .connect()
-                .await
-                .map_err(|error| error.to_string())?;
+            let link = self.patiently(async || producer.connect().await).await?;
             self.backlogs.push((workload, producer.accumulator()));
             producers.push((workload, producer, link));
         }
@@ -119,7 +137,7 @@ impl Worker {
         self.runtime.sleep(Duration::from_nanos(wait)).await;
         let cpu_before = thread_cpu();
 
-        let tasks = producers.len();
+        let tasks = producers.len() + consumers.len();
         let running = Semaphore::new(tasks.max(1));
         let ledgers = Rc::new(RefCell::new(Vec::new()));
         for (workload, producer, link) in producers {
@@ -132,15 +150,47 @@ impl Worker {
                 drop(permit);
             });
         }
+        let read_back = Rc::new(RefCell::new(Vec::new()));
+        for (workload, consumer, link) in consumers {
+            let permit = running.acquire(1).await;
+            let read_back = read_back.clone();
+            self.runtime.spawn(async move {
+                let found = consumer.run(link, start).await;
+                read_back
+                    .borrow_mut()
+                    .extend(found.into_iter().map(|found| (workload, found)));
+                drop(permit);
+            });
+        }
         let second = self.tick(start, &running, tasks).await;
         let cpu = thread_cpu().saturating_sub(cpu_before);
         self.send_second(start, second);
         let ended = clock::now().saturating_sub(start);
         Ok(Finished {
             ledgers: ledgers.take(),
+            read_back: read_back.take(),
             cpu,
             ended,
         })
+    }
+
+    /// Connects; a broker that is still making up its mind is asked again.
+    async fn patiently(
+        &self,
+        mut connect: impl AsyncFnMut() -> Result<Link, LinkError>,
+    ) -> Result<Link, String> {
+        let give_up = clock::now() + CONNECT_PATIENCE;
+        loop {
+            match connect().await {
+                Ok(link) => return Ok(link),
+                Err(LinkError::Refused(_, code))
+                    if TRANSIENT.contains(&code) && clock::now() < give_up =>
+                {
+                    self.runtime.sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
 
     /// Reports every second until all tasks have ended; the second that has begun then.
