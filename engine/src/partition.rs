@@ -31,6 +31,8 @@ pub struct PartitionFetch {
     pub reads: Vec<ReadRequest>,
     /// At most so many bytes together; only a first batch may exceed it.
     pub bytes_max: usize,
+    /// Whether nothing was found elsewhere yet, so that a first batch is given whatever its size.
+    pub is_first: bool,
     /// Below so many bytes, and without an error, nothing is read.
     pub bytes_min: usize,
     /// Who to tell when reading again is worth while; without it, whatever is there is read.
@@ -143,6 +145,7 @@ pub fn plan_fetch(
     storage: &Storage,
     reads: &[ReadRequest],
     bytes_max: usize,
+    is_first: bool,
     bytes_min: usize,
 ) -> PlannedFetch {
     let mut plans = Vec::with_capacity(reads.len());
@@ -152,7 +155,7 @@ pub fn plan_fetch(
         let left = bytes_max.saturating_sub(available);
         let fitting = ReadRequest {
             bytes_max: read.bytes_max.min(left),
-            at_least_one: available == 0,
+            at_least_one: is_first && available == 0,
             ..read.clone()
         };
         let plan = storage.plan_read(&fitting);
@@ -259,7 +262,13 @@ pub fn fetch(
     } else {
         0
     };
-    let planned = plan_fetch(storage, &fetch.reads, fetch.bytes_max, bytes_min);
+    let planned = plan_fetch(
+        storage,
+        &fetch.reads,
+        fetch.bytes_max,
+        fetch.is_first,
+        bytes_min,
+    );
     let storage = storage.clone();
     let runtime = runtime.clone();
     async move {

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use net::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse,
-    PartitionData,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use net::platform::sync::remote_oneshot;
-use net::wire::Records;
+use net::wire::{Records, Uuid};
 
-use super::fetch_session::{FetchKind, PartitionName, SessionFields, Told, Wish};
+use super::fetch_session::{
+    self, FetchKind, PartitionName, SessionAnswer, SessionFields, SessionRequest, Told, Wish,
+};
 use super::{ErrorCode, RequestContext};
 use crate::log::{Isolation, ReadError, ReadRequest, ReadResult};
 use crate::metrics::count;
@@ -28,7 +30,12 @@ use crate::shard::ClusterView;
 use crate::shard::connection::Outgoing;
 use crate::shard::message::{ShardRequest, ShardResponse};
 use crate::shard::signal::unless;
-use crate::types::{LeaderEpoch, Offset, ShardId};
+use crate::types::{LeaderEpoch, Offset, ShardId, TopicId};
+
+/// First version that names topics by id (KIP-516).
+const VERSION_WITH_IDS: i16 = 13;
+/// First version that says where a partition's leader is found (KIP-951).
+const VERSION_WITH_ENDPOINTS: i16 = 16;
 
 /// One partition's answer.
 type Found = Result<ReadResult, ErrorCode>;
@@ -39,11 +46,12 @@ struct Limits {
     bytes_min: usize,
     wait: Duration,
     isolation: Isolation,
+    uses_ids: bool,
 }
 
 /// The reads for one owner, and which of the wanted partitions each is for.
-#[derive(Default)]
 struct OwnerReads {
+    owner: ShardId,
     reads: Vec<ReadRequest>,
     positions: Vec<usize>,
 }
@@ -51,19 +59,17 @@ struct OwnerReads {
 type Wake = Pin<Box<dyn Future<Output = ()>>>;
 
 pub(super) async fn handle(context: &RequestContext, request: FetchRequest<'_>) -> Outgoing {
-    let fields = SessionFields {
-        id: request.session_id,
-        epoch: request.session_epoch,
-    };
     let (wishes, forgotten) = wishes(&request);
-    let now_ms = u64::try_from(context.runtime().monotonic().as_millis()).unwrap_or(u64::MAX);
-    let fresh_id = || i32::try_from(context.runtime().random_u64() >> 33).expect("31 bits");
-    let read = context
-        .shard()
-        .fetch_sessions()
-        .borrow_mut()
-        .read(now_ms, fields, wishes, &forgotten, fresh_id);
-    let (kind, wanted) = match read {
+    let read = SessionRequest {
+        fields: SessionFields {
+            id: request.session_id,
+            epoch: request.session_epoch,
+            uses_ids: context.version() >= VERSION_WITH_IDS,
+        },
+        wishes,
+        forgotten,
+    };
+    let (kind, wanted) = match read_session(context, read).await {
         Ok(read) => read,
         Err(code) => return fail(context, code),
     };
@@ -72,25 +78,68 @@ pub(super) async fn handle(context: &RequestContext, request: FetchRequest<'_>) 
             .iter()
             .map(|_| Err(ErrorCode::UnknownServerError))
             .collect();
-        return respond(
-            context,
-            &kind,
-            ErrorCode::UnknownServerError,
-            &wanted,
-            found,
-            false,
-        );
+        let code = ErrorCode::UnknownServerError;
+        return respond(context, &kind, code, &wanted, found, false).await;
     };
     let limits = limits(context, &request, isolation);
-    let follower = request.replica_id >= 0;
+    // From version 15 on the replica's id stands in a structure of its own.
+    let follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
     let found = fetch(context, &wanted, &limits, follower, request.max_bytes < 0).await;
     let bytes: usize = found.iter().flatten().map(|read| read.bytes).sum();
     let permit = context.shard().fetch_budget().acquire(bytes).await;
     count(&context.shard().counters().bytes_out, bytes);
     let committed = limits.isolation == Isolation::ReadCommitted;
-    let mut outgoing = respond(context, &kind, ErrorCode::None, &wanted, found, committed);
+    let mut outgoing = respond(context, &kind, ErrorCode::None, &wanted, found, committed).await;
     outgoing.permits.1 = Some(permit);
     outgoing
+}
+
+/// Asks the shard that has the session; a new one is made here.
+async fn read_session(context: &RequestContext, request: SessionRequest) -> SessionAnswer {
+    let shard = context.shard();
+    let fields = request.fields;
+    let owner = fetch_session::owner(fields.id, context.settings().shards);
+    if fields.id == 0 || owner == shard.id() {
+        return shard.read_session(request);
+    }
+    let away = |request| shard.mesh().call(owner, ShardRequest::ReadSession(request));
+    if fields.is_initial() {
+        // The one that is given up is there, the new one here.
+        let end = SessionRequest {
+            fields: fields.ended(),
+            wishes: Vec::new(),
+            forgotten: Vec::new(),
+        };
+        drop(away(end).await);
+        return shard.read_session(request);
+    }
+    match away(request).await {
+        Ok(ShardResponse::SessionRead(answer)) => answer,
+        _ => Err(ErrorCode::FetchSessionIdNotFound),
+    }
+}
+
+/// Tells the shard that has the session what its partitions are told; which of them are news.
+async fn write_session(
+    context: &RequestContext,
+    kind: &FetchKind,
+    told: Vec<(PartitionName, Told)>,
+) -> Vec<bool> {
+    let (FetchKind::Full(id) | FetchKind::Incremental(id)) = *kind;
+    let shard = context.shard();
+    let owner = fetch_session::owner(id, context.settings().shards);
+    let count = told.len();
+    if id == 0 {
+        return vec![true; count];
+    }
+    if owner == shard.id() {
+        return shard.write_session(kind, &told);
+    }
+    let request = ShardRequest::WriteSession(kind.clone(), told);
+    match shard.mesh().call(owner, request).await {
+        Ok(ShardResponse::SessionWritten(news)) => news,
+        _ => vec![true; count],
+    }
 }
 
 /// What is wanted and what is no longer. Of a partition named twice the last wish counts, at the first one's place.
@@ -108,6 +157,7 @@ fn wishes(request: &FetchRequest<'_>) -> (Vec<(PartitionName, Wish)>, Vec<Partit
         for partition in &topic.partitions {
             let name = PartitionName {
                 topic: topic_name.clone(),
+                id: TopicId(topic.topic_id.0),
                 index: partition.partition,
             };
             let wish = Wish {
@@ -132,6 +182,7 @@ fn wishes(request: &FetchRequest<'_>) -> (Vec<(PartitionName, Wish)>, Vec<Partit
         let topic_name: Arc<str> = topic.topic.into();
         forgotten.extend(topic.partitions.iter().map(|index| PartitionName {
             topic: topic_name.clone(),
+            id: TopicId(topic.topic_id.0),
             index: *index,
         }));
     }
@@ -155,6 +206,7 @@ fn limits(context: &RequestContext, request: &FetchRequest<'_>, isolation: Isola
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(allowed),
         wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         isolation,
+        uses_ids: context.version() >= VERSION_WITH_IDS,
     }
 }
 
@@ -167,14 +219,23 @@ async fn fetch(
     refused: bool,
 ) -> Vec<Found> {
     let mut found: Vec<Option<Found>> = wanted.iter().map(|_| None).collect();
-    let mut owners: BTreeMap<ShardId, OwnerReads> = BTreeMap::new();
+    // In the order of what they have first: nobody's partitions always come last.
+    let mut owners: Vec<OwnerReads> = Vec::new();
     let view = context.shard().view();
     for (position, (name, wish)) in wanted.iter().enumerate() {
         match read_request(&view, name, wish, limits, follower, refused) {
             Ok((owner, read)) => {
-                let owner = owners.entry(owner).or_default();
-                owner.reads.push(read);
-                owner.positions.push(position);
+                let known = owners.iter().position(|known| known.owner == owner);
+                let at = known.unwrap_or_else(|| {
+                    owners.push(OwnerReads {
+                        owner,
+                        reads: Vec::new(),
+                        positions: Vec::new(),
+                    });
+                    owners.len() - 1
+                });
+                owners[at].reads.push(read);
+                owners[at].positions.push(position);
             }
             Err(code) => found[position] = Some(Err(code)),
         }
@@ -199,19 +260,15 @@ async fn fetch(
             }
         }
     };
-    for (reads, results) in owners.values().zip(results) {
+    for (reads, results) in owners.iter().zip(results) {
         for (position, result) in reads.positions.iter().zip(results) {
             found[*position] = Some(result.map_err(|error| ErrorCode::from(&error)));
         }
     }
-    let mut found: Vec<Found> = found
+    found
         .into_iter()
         .map(|one| one.unwrap_or(Err(ErrorCode::NotLeaderOrFollower)))
-        .collect();
-    if owners.len() > 1 {
-        trim(&mut found, limits.bytes_max);
-    }
-    found
+        .collect()
 }
 
 fn read_request(
@@ -222,9 +279,12 @@ fn read_request(
     follower: bool,
     refused: bool,
 ) -> Result<(ShardId, ReadRequest), ErrorCode> {
-    let topic = view
-        .topic(&name.topic)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topic = if limits.uses_ids {
+        view.topic_by_id(name.id).ok_or(ErrorCode::UnknownTopicId)?
+    } else {
+        view.topic(&name.topic)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
     let (id, _, owner) = topic
         .partition(name.index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -248,19 +308,25 @@ fn read_request(
 
 type OwnerResults = Vec<Result<ReadResult, ReadError>>;
 
-/// Asks every owner once: their results, or what to wait for if all of them together have too little.
+/// Asks every owner once: their results, or what to wait for if all of them together have too little. What one found
+/// is taken off what the next may give, so that the answer as a whole keeps its limit.
 async fn attempt(
     context: &RequestContext,
-    owners: &BTreeMap<ShardId, OwnerReads>,
+    owners: &[OwnerReads],
     limits: &Limits,
     bytes_min: usize,
 ) -> Result<Vec<OwnerResults>, Vec<Wake>> {
     let mut waiting = Vec::new();
-    let mut results = Vec::with_capacity(owners.len());
-    let mut available = 0;
-    for (owner, reads) in owners {
-        match ask(context, *owner, reads, limits, bytes_min).await {
-            Ok(read) => results.push(Some(read)),
+    let mut results: Vec<Option<OwnerResults>> = Vec::with_capacity(owners.len());
+    let (mut available, mut found) = (0, 0);
+    for reads in owners {
+        let nothing_yet = results.iter().all(Option::is_none);
+        let bytes_min = if nothing_yet { bytes_min } else { 0 };
+        match ask(context, reads, limits, found, bytes_min).await {
+            Ok(read) => {
+                found += bytes_of(&read);
+                results.push(Some(read));
+            }
             Err((wake, bytes)) => {
                 available += bytes;
                 waiting.push(wake);
@@ -273,29 +339,45 @@ async fn attempt(
         return Err(waiting);
     }
     let mut all = Vec::with_capacity(owners.len());
-    for ((owner, reads), result) in owners.iter().zip(results) {
+    for (reads, result) in owners.iter().zip(results) {
         all.push(match result {
             Some(result) => result,
             // Nothing to wait for any more: this owner gives what it has.
-            None => ask(context, *owner, reads, limits, 0)
-                .await
-                .unwrap_or_default(),
+            None => {
+                let read = ask(context, reads, limits, found, 0)
+                    .await
+                    .unwrap_or_default();
+                found += bytes_of(&read);
+                read
+            }
         });
     }
     Ok(all)
 }
 
-/// Asks one owner: its results, or something to wait for and the bytes it has.
+fn bytes_of(results: &OwnerResults) -> usize {
+    results.iter().flatten().map(|read| read.bytes).sum()
+}
+
+/// Asks one owner, when `found` bytes were found at others: its results, or something to wait for and the bytes it has.
 async fn ask(
     context: &RequestContext,
-    owner: ShardId,
     reads: &OwnerReads,
     limits: &Limits,
+    found: usize,
     bytes_min: usize,
 ) -> Result<OwnerResults, (Wake, usize)> {
     let shard = context.shard();
-    if owner == shard.id() {
-        return match plan_fetch(shard.storage(), &reads.reads, limits.bytes_max, bytes_min) {
+    let (bytes_max, is_first) = (limits.bytes_max.saturating_sub(found), found == 0);
+    if reads.owner == shard.id() {
+        let planned = plan_fetch(
+            shard.storage(),
+            &reads.reads,
+            bytes_max,
+            is_first,
+            bytes_min,
+        );
+        return match planned {
             PlannedFetch::Read(plans) => Ok(execute_reads(shard.storage(), plans).await),
             PlannedFetch::Wait(watches, available) => {
                 Err((Box::pin(any_watch(watches)), available))
@@ -306,11 +388,13 @@ async fn ask(
     let (over_guard, over) = remote_oneshot::channel();
     let fetch = PartitionFetch {
         reads: reads.reads.clone(),
-        bytes_max: limits.bytes_max,
+        bytes_max,
+        is_first,
         bytes_min,
         watcher: (bytes_min > 0).then_some(RemoteWatcher { notify, over }),
     };
-    match shard.mesh().call(owner, ShardRequest::Fetch(fetch)).await {
+    let request = ShardRequest::Fetch(fetch);
+    match shard.mesh().call(reads.owner, request).await {
         Ok(ShardResponse::Fetch(FetchOutcome::Read(results))) => Ok(results),
         Ok(ShardResponse::Fetch(FetchOutcome::Waiting { bytes_available })) => {
             let wake = async move {
@@ -341,18 +425,6 @@ async fn any_wake(mut wakes: Vec<Wake>) {
     .await;
 }
 
-/// Several owners had the whole of `bytes_max` each: keeps partitions in order until it is spent.
-fn trim(found: &mut [Found], bytes_max: usize) {
-    let mut kept = 0;
-    for read in found.iter_mut().flatten() {
-        if kept > 0 && kept + read.bytes > bytes_max {
-            read.chain.clear();
-            read.bytes = 0;
-        }
-        kept += read.bytes;
-    }
-}
-
 fn fail(context: &RequestContext, code: ErrorCode) -> Outgoing {
     let response = FetchResponse {
         error_code: code.code(),
@@ -361,7 +433,7 @@ fn fail(context: &RequestContext, code: ErrorCode) -> Outgoing {
     context.reply(|writer, version| response.encode(writer, version))
 }
 
-fn respond(
+async fn respond(
     context: &RequestContext,
     kind: &FetchKind,
     code: ErrorCode,
@@ -369,34 +441,73 @@ fn respond(
     found: Vec<Found>,
     committed: bool,
 ) -> Outgoing {
+    let told = wanted
+        .iter()
+        .zip(&found)
+        .map(|((name, _), found)| (name.clone(), told(found)));
+    let news = write_session(context, kind, told.collect()).await;
+    let view = context.shard().view();
     let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
-    let mut sessions = context.shard().fetch_sessions().borrow_mut();
-    let mut failures = 0;
-    for ((name, _), found) in wanted.iter().zip(found) {
+    let (mut failures, mut hinted) = (0, false);
+    for (((name, _), found), news) in wanted.iter().zip(found).zip(news) {
         failures += usize::from(found.is_err());
-        if !sessions.write(kind, name, told(&found)) {
+        if !news {
             continue;
         }
-        let partition = partition_data(name.index, found, committed);
+        let mut partition = partition_data(name.index, found, committed);
+        if context.version() >= VERSION_WITH_ENDPOINTS
+            && let Some(leader) = leader_hint(&view, name, partition.error_code)
+        {
+            hinted = true;
+            partition.current_leader = leader;
+        }
         match responses.last_mut() {
-            Some(topic) if topic.topic == &*name.topic => topic.partitions.push(partition),
+            Some(topic) if topic.topic == &*name.topic && topic.topic_id.0 == name.id.0 => {
+                topic.partitions.push(partition);
+            }
             _ => responses.push(FetchableTopicResponse {
                 topic: &name.topic,
+                topic_id: Uuid(name.id.0),
                 partitions: vec![partition],
                 ..Default::default()
             }),
         }
     }
-    drop(sessions);
     count(&context.shard().counters().failed_fetch, failures);
+    let (host, port) = context.advertised();
+    let this_node = NodeEndpoint {
+        node_id: view.image.node_id,
+        host,
+        port: port.into(),
+        ..Default::default()
+    };
     let (FetchKind::Full(session_id) | FetchKind::Incremental(session_id)) = *kind;
     let response = FetchResponse {
         error_code: code.code(),
         session_id,
         responses,
+        node_endpoints: if hinted { vec![this_node] } else { Vec::new() },
         ..Default::default()
     };
     context.reply(|writer, version| response.encode(writer, version))
+}
+
+/// Who leads a partition that the client looked for in the wrong place, or under an old leader epoch (KIP-951).
+fn leader_hint(
+    view: &ClusterView,
+    name: &PartitionName,
+    code: i16,
+) -> Option<LeaderIdAndEpoch<'static>> {
+    let stale = [ErrorCode::NotLeaderOrFollower, ErrorCode::FencedLeaderEpoch];
+    if !stale.iter().any(|stale| stale.code() == code) {
+        return None;
+    }
+    let (_, partition, _) = view.topic_by_id(name.id)?.partition(name.index)?;
+    Some(LeaderIdAndEpoch {
+        leader_id: partition.leader,
+        leader_epoch: partition.leader_epoch.0,
+        ..Default::default()
+    })
 }
 
 fn told(found: &Found) -> Told {

@@ -1,6 +1,7 @@
 //! Fetch sessions (KIP-227): what a consumer fetches, remembered between its requests.
 //!
-//! A plain decision struct, one per shard. Invariant: the number of sessions and of partitions in each is bounded; at
+//! A plain decision struct, one per shard; a session's id says which shard has it, so that a client may go on with it on
+//! another connection. Invariant: the number of sessions and of partitions in each is bounded; at
 //! the bound the least useful session goes, or the client is served without one.
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use super::ErrorCode;
 use crate::limits::FETCH_SESSION_PARTITIONS_MAX;
+use crate::types::{ShardId, TopicId};
 
 /// A session unused for so long may be evicted by any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const EVICTION_MS: u64 = 120_000;
@@ -15,11 +17,13 @@ const EVICTION_MS: u64 = 120_000;
 const EPOCH_INITIAL: i32 = 0;
 const EPOCH_FINAL: i32 = -1;
 
-/// A partition by name.
+/// A partition as clients name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartitionName {
-    /// Topic.
+    /// Topic by name; empty from version 13 on.
     pub topic: Arc<str>,
+    /// Topic by id; zero before version 13.
+    pub id: TopicId,
     /// Index.
     pub index: i32,
 }
@@ -59,6 +63,7 @@ struct Remembered {
 #[derive(Debug)]
 struct Session {
     epoch: i32,
+    uses_ids: bool,
     created_ms: u64,
     used_ms: u64,
     next_position: u64,
@@ -104,7 +109,55 @@ pub struct SessionFields {
     pub id: i32,
     /// Its epoch.
     pub epoch: i32,
+    /// Whether topics are named by id.
+    pub uses_ids: bool,
 }
+
+impl SessionFields {
+    /// Whether this asks for a new session, which the connection's own shard makes.
+    #[must_use]
+    pub fn is_initial(&self) -> bool {
+        self.epoch == EPOCH_INITIAL
+    }
+
+    /// The end of this session.
+    #[must_use]
+    pub fn ended(self) -> SessionFields {
+        SessionFields {
+            epoch: EPOCH_FINAL,
+            ..self
+        }
+    }
+}
+
+/// The shard that has the session with this id, on a node with so many.
+#[must_use]
+pub fn owner(id: i32, shards: u16) -> ShardId {
+    let shard = id.rem_euclid(i32::from(shards.max(1)));
+    ShardId(u16::try_from(shard).expect("less than a number of 16 bits"))
+}
+
+/// An id near `raw` that this shard would have; not positive if there is none.
+#[must_use]
+pub fn id_of(raw: i32, shard: ShardId, shards: u16) -> i32 {
+    let shards = i32::from(shards.max(1));
+    let first = raw - raw.rem_euclid(shards);
+    first.checked_add(i32::from(shard.0)).unwrap_or(0)
+}
+
+/// A request as its session's shard needs it.
+#[derive(Debug)]
+pub struct SessionRequest {
+    /// What it says about sessions.
+    pub fields: SessionFields,
+    /// What is wanted.
+    pub wishes: Vec<(PartitionName, Wish)>,
+    /// What is no longer.
+    pub forgotten: Vec<PartitionName>,
+}
+
+/// How to answer, and what of every partition; or 70, 71 or 106.
+pub type SessionAnswer = Result<(FetchKind, Vec<(PartitionName, Wish)>), ErrorCode>;
 
 /// How a request is to be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,15 +203,18 @@ impl FetchSessions {
     /// Takes a request up: how to answer it, and what of every partition. `fresh_id` gives ids to try.
     ///
     /// # Errors
-    /// 70 or 71: the session is unknown, or at another epoch.
+    /// 70, 71 or 106: the session is unknown, at another epoch, or names topics the other way.
     pub fn read(
         &mut self,
         now_ms: u64,
-        fields: SessionFields,
-        wishes: Vec<(PartitionName, Wish)>,
-        forgotten: &[PartitionName],
+        request: SessionRequest,
         mut fresh_id: impl FnMut() -> i32,
-    ) -> Result<(FetchKind, Vec<(PartitionName, Wish)>), ErrorCode> {
+    ) -> SessionAnswer {
+        let SessionRequest {
+            fields,
+            wishes,
+            forgotten,
+        } = request;
         match fields.epoch {
             EPOCH_FINAL => {
                 self.sessions.remove(&fields.id);
@@ -166,27 +222,30 @@ impl FetchSessions {
             }
             EPOCH_INITIAL => {
                 self.sessions.remove(&fields.id);
-                let id = self.create(now_ms, &wishes, &mut fresh_id);
+                let id = self.create(now_ms, fields.uses_ids, &wishes, &mut fresh_id);
                 Ok((FetchKind::Full(id), wishes))
             }
-            epoch => self.go_on(now_ms, fields.id, epoch, wishes, forgotten),
+            _ => self.go_on(now_ms, fields, wishes, &forgotten),
         }
     }
 
     fn go_on(
         &mut self,
         now_ms: u64,
-        id: i32,
-        epoch: i32,
+        fields: SessionFields,
         wishes: Vec<(PartitionName, Wish)>,
         forgotten: &[PartitionName],
-    ) -> Result<(FetchKind, Vec<(PartitionName, Wish)>), ErrorCode> {
+    ) -> SessionAnswer {
+        let (id, epoch) = (fields.id, fields.epoch);
         let session = self
             .sessions
             .get_mut(&id)
             .ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.epoch != epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.uses_ids != fields.uses_ids {
+            return Err(ErrorCode::FetchSessionTopicIdError);
         }
         for (name, wish) in wishes {
             session.put(name, wish);
@@ -211,6 +270,7 @@ impl FetchSessions {
     fn create(
         &mut self,
         now_ms: u64,
+        uses_ids: bool,
         wishes: &[(PartitionName, Wish)],
         fresh_id: &mut impl FnMut() -> i32,
     ) -> i32 {
@@ -225,6 +285,7 @@ impl FetchSessions {
         };
         let mut session = Session {
             epoch: 1,
+            uses_ids,
             created_ms: now_ms,
             used_ms: now_ms,
             next_position: 0,
@@ -316,19 +377,29 @@ mod tests {
     fn name(index: i32) -> PartitionName {
         PartitionName {
             topic: "t".into(),
+            id: TopicId::default(),
             index,
         }
     }
 
+    fn request(id: i32, epoch: i32) -> SessionRequest {
+        SessionRequest {
+            fields: SessionFields {
+                id,
+                epoch,
+                uses_ids: false,
+            },
+            wishes: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
     fn open(sessions: &mut FetchSessions, now_ms: u64, id: i32, partitions: i32) -> i32 {
-        let wishes = (0..partitions).map(|index| (name(index), WISH)).collect();
-        match sessions.read(
-            now_ms,
-            SessionFields { id: 0, epoch: 0 },
-            wishes,
-            &[],
-            || id,
-        ) {
+        let wanted = SessionRequest {
+            wishes: (0..partitions).map(|index| (name(index), WISH)).collect(),
+            ..request(0, 0)
+        };
+        match sessions.read(now_ms, wanted, || id) {
             Ok((FetchKind::Full(id), _)) => id,
             other => panic!("{other:?}"),
         }
@@ -339,9 +410,7 @@ mod tests {
         id: i32,
         epoch: i32,
     ) -> Result<(FetchKind, usize), ErrorCode> {
-        let read = sessions.read(1, SessionFields { id, epoch }, Vec::new(), &[], || {
-            panic!("no new session")
-        });
+        let read = sessions.read(1, request(id, epoch), || panic!("no new session"));
         read.map(|(kind, wishes)| (kind, wishes.len()))
     }
 
@@ -371,6 +440,31 @@ mod tests {
             go_on(&mut sessions, 7, 3),
             Err(ErrorCode::FetchSessionIdNotFound)
         );
+    }
+
+    #[test]
+    fn a_session_keeps_to_the_way_in_which_it_names_topics() {
+        let mut sessions = FetchSessions::new(2);
+        open(&mut sessions, 0, 7, 1);
+        let mut by_id = request(7, 1);
+        by_id.fields.uses_ids = true;
+        let read = sessions.read(1, by_id, || 0);
+        assert_eq!(read, Err(ErrorCode::FetchSessionTopicIdError));
+        assert!(go_on(&mut sessions, 7, 1).is_ok());
+    }
+
+    #[test]
+    fn an_id_says_which_shard_has_the_session() {
+        for raw in [0, 1, 77, 1_000_003, i32::MAX] {
+            for shards in [1, 2, 3, 64] {
+                for shard in 0..shards {
+                    let id = id_of(raw, ShardId(shard), shards);
+                    assert!(id <= 0 || owner(id, shards) == ShardId(shard));
+                }
+            }
+        }
+        assert!(id_of(i32::MAX, ShardId(63), 64) > 0);
+        assert_eq!(owner(-5, 4), ShardId(3), "any number a client sends");
     }
 
     #[test]
@@ -412,7 +506,7 @@ mod tests {
                 ..QUIET
             }
         ));
-        let read = sessions.read(1, SessionFields { id: 7, epoch: 1 }, Vec::new(), &[], || 0);
+        let read = sessions.read(1, request(7, 1), || 0);
         let order: Vec<i32> = read
             .expect("goes on")
             .1
@@ -426,13 +520,11 @@ mod tests {
     fn a_session_without_partitions_ends() {
         let mut sessions = FetchSessions::new(2);
         open(&mut sessions, 0, 7, 1);
-        let read = sessions.read(
-            1,
-            SessionFields { id: 7, epoch: 1 },
-            Vec::new(),
-            &[name(0)],
-            || 0,
-        );
+        let forgetting = SessionRequest {
+            forgotten: vec![name(0)],
+            ..request(7, 1)
+        };
+        let read = sessions.read(1, forgetting, || 0);
         assert_eq!(read, Ok((FetchKind::Full(0), Vec::new())));
         assert_eq!(
             go_on(&mut sessions, 7, 2),

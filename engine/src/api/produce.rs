@@ -4,34 +4,49 @@
 //! every batch is validated and queued in order; what it returns resolves when their fates are known. Partitions
 //! succeed and fail one by one (RELIABILITY P10). The batch stays a slice of the received frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use net::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use net::platform::sync::Closed;
 use net::records::{BatchHeader, Rejection};
 use net::server::ReceivePermit;
-use net::wire::{Reader, Records};
+use net::wire::{Reader, Records, Uuid};
 use tracing::debug;
 
+use super::owners::ask;
 use super::produce_batch::{Prepared, prepare};
 use super::{ErrorCode, RequestContext};
 use crate::cluster::name::is_internal;
-use crate::log::{AppendError, AppendOrigin, AppendRequest, Appended, PendingAppend};
+use crate::log::{
+    AppendError, AppendOrigin, AppendRequest, Appended, OffsetQuery, PendingAppend, ReadError,
+};
 use crate::metrics::count;
-use crate::partition::PartitionAppend;
+use crate::partition::{OffsetLookup, PartitionAppend};
 use crate::shard::connection::{Answer, Outgoing};
 use crate::shard::message::{ShardRequest, ShardResponse};
-use crate::shard::view::TopicView;
-use crate::types::{PartitionId, ShardId};
+use crate::shard::view::{ClusterView, TopicView};
+use crate::types::{PartitionId, ShardId, TopicId};
 
 /// First version whose answer says which records are at fault and why.
 const VERSION_WITH_RECORD_ERRORS: i16 = 8;
+/// First version that says where a partition's leader is found (KIP-951).
+const VERSION_WITH_LEADERS: i16 = 10;
+/// First version that lets a client abort a transaction that it cannot go on with.
+const VERSION_WITH_ABORTABLE: i16 = 11;
+/// First version that adds partitions to a transaction by producing to them (KIP-890).
+const VERSION_ADDING_PARTITIONS: i16 = 12;
+/// First version that names topics by id (KIP-516).
+const VERSION_WITH_IDS: i16 = 13;
+/// Kafka waits for replicas and so answers at once on a node of one; here the wait is for the disk, which deserves this
+/// long whatever a client asks for.
+const WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Why a partition's part was refused before it was queued.
 struct Refusal {
@@ -71,12 +86,22 @@ enum Fate {
 
 struct PartitionPart {
     index: i32,
+    /// Where the partition is, if it exists.
+    place: Option<(ShardId, PartitionId)>,
     fate: Fate,
 }
 
-struct TopicPart {
-    /// A slice of the frame; text, because it was decoded as such.
+/// A topic as the request names it.
+#[derive(Clone)]
+struct TopicName {
+    /// A slice of the frame; text, because it was decoded as such. Empty from version 13 on.
     name: Bytes,
+    /// Zero before version 13.
+    id: TopicId,
+}
+
+struct TopicPart {
+    name: TopicName,
     partitions: Vec<PartitionPart>,
 }
 
@@ -86,6 +111,8 @@ type RemoteAppends =
 /// A request whose batches are queued.
 struct Queued {
     acks: i16,
+    /// When those that are not durable yet are given up.
+    deadline: Duration,
     topics: Vec<TopicPart>,
     remote: RemoteAppends,
 }
@@ -116,21 +143,29 @@ async fn queue(context: &RequestContext, body: &Bytes) -> Option<Queued> {
     let now_ms = context.runtime().wall_clock_ms();
     let mut away: BTreeMap<ShardId, Vec<PartitionAppend>> = BTreeMap::new();
     let mut topics = Vec::with_capacity(request.topic_data.len());
-    for (name, parts) in merged(&request) {
-        let topic = view.topic(name);
+    for ((name, id), parts) in merged(&request) {
+        let topic = if context.version() >= VERSION_WITH_IDS {
+            view.topic_by_id(id)
+        } else {
+            view.topic(name)
+        };
+        let internal = topic.map_or_else(|| is_internal(name), |topic| topic.image.internal);
         let refuse_topic =
-            refuse_all.or_else(|| is_internal(name).then_some(ErrorCode::InvalidTopicException));
+            refuse_all.or_else(|| internal.then_some(ErrorCode::InvalidTopicException));
         let mut partitions = Vec::with_capacity(parts.len());
         for (index, records) in parts {
+            let found = topic.and_then(|topic| topic.partition(index));
+            let place = found.map(|(id, _, owner)| (owner, id));
             let fate = match refuse_topic {
                 Some(code) => Fate::Refused(code.into()),
-                None => queue_one(context, body, topic, index, records, now_ms, &mut away).await,
+                None => queue_one(context, body, topic, place, records, now_ms, &mut away).await,
             };
-            partitions.push(PartitionPart { index, fate });
+            partitions.push(PartitionPart { index, place, fate });
         }
         if !partitions.is_empty() {
+            let name = body.slice_ref(name.as_bytes());
             topics.push(TopicPart {
-                name: body.slice_ref(name.as_bytes()),
+                name: TopicName { name, id },
                 partitions,
             });
         }
@@ -144,8 +179,10 @@ async fn queue(context: &RequestContext, body: &Bytes) -> Option<Queued> {
             .await;
         remote.insert(shard, Box::pin(answer));
     }
+    let asked = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     Some(Queued {
         acks: request.acks,
+        deadline: context.runtime().monotonic() + asked.max(WAIT_MIN),
         topics,
         remote,
     })
@@ -182,18 +219,22 @@ fn record_bytes<'a>(records: Option<&Records<'a>>) -> &'a [u8] {
     }
 }
 
+/// A topic by name or, from version 13 on, by id.
+type TopicKey<'a> = (&'a str, TopicId);
+
 /// Partitions of a topic by index, with the bytes sent for each.
 type IndexedRecords<'a> = Vec<(i32, &'a [u8])>;
 
 /// The request's parts by topic, in order. Kafka puts them into a map, so of a partition named twice the last part
 /// counts and there is one answer.
-fn merged<'a>(request: &ProduceRequest<'a>) -> Vec<(&'a str, IndexedRecords<'a>)> {
-    let mut topics: Vec<(&'a str, IndexedRecords<'a>)> =
+fn merged<'a>(request: &ProduceRequest<'a>) -> Vec<(TopicKey<'a>, IndexedRecords<'a>)> {
+    let mut topics: Vec<(TopicKey<'a>, IndexedRecords<'a>)> =
         Vec::with_capacity(request.topic_data.len());
-    let mut positions: BTreeMap<&'a str, usize> = BTreeMap::new();
+    let mut positions: BTreeMap<TopicKey<'a>, usize> = BTreeMap::new();
     for topic in &request.topic_data {
-        let position = *positions.entry(topic.name).or_insert_with(|| {
-            topics.push((topic.name, Vec::with_capacity(topic.partition_data.len())));
+        let key = (topic.name, TopicId(topic.topic_id.0));
+        let position = *positions.entry(key).or_insert_with(|| {
+            topics.push((key, Vec::with_capacity(topic.partition_data.len())));
             topics.len() - 1
         });
         let parts = topic
@@ -228,15 +269,18 @@ async fn queue_one(
     context: &RequestContext,
     body: &Bytes,
     topic: Option<&TopicView>,
-    index: i32,
+    place: Option<(ShardId, PartitionId)>,
     records: &[u8],
     now_ms: i64,
     away: &mut BTreeMap<ShardId, Vec<PartitionAppend>>,
 ) -> Fate {
-    let Some((topic, (id, _, owner))) =
-        topic.and_then(|topic| Some((topic, topic.partition(index)?)))
-    else {
-        return Fate::Refused(ErrorCode::UnknownTopicOrPartition.into());
+    let Some((topic, (owner, id))) = topic.zip(place) else {
+        let code = if topic.is_none() && context.version() >= VERSION_WITH_IDS {
+            ErrorCode::UnknownTopicId
+        } else {
+            ErrorCode::UnknownTopicOrPartition
+        };
+        return Fate::Refused(code.into());
     };
     let prepared = match prepare(
         context.runtime(),
@@ -253,7 +297,12 @@ async fn queue_one(
     };
     if prepared.header.is_transactional() {
         // No coordinator serves transactions yet, so no partition was ever added to one (RELIABILITY T1).
-        return Fate::Refused(ErrorCode::InvalidTxnState.into());
+        let code = match context.version() {
+            VERSION_ADDING_PARTITIONS.. => ErrorCode::InvalidProducerIdMapping,
+            VERSION_WITH_ABORTABLE.. => ErrorCode::TransactionAbortable,
+            _ => ErrorCode::InvalidTxnState,
+        };
+        return Fate::Refused(code.into());
     }
     let counters = context.shard().counters();
     count(&counters.bytes_in, prepared.batch.len());
@@ -262,7 +311,7 @@ async fn queue_one(
         usize::try_from(prepared.header.record_count).unwrap_or(0),
     );
     let request = append_request(prepared, now_ms);
-    place(context, id, owner, request, away)
+    hand_over(context, id, owner, request, away)
 }
 
 fn append_request(prepared: Prepared, now_ms: i64) -> AppendRequest {
@@ -277,7 +326,7 @@ fn append_request(prepared: Prepared, now_ms: i64) -> AppendRequest {
     }
 }
 
-fn place(
+fn hand_over(
     context: &RequestContext,
     id: PartitionId,
     owner: ShardId,
@@ -295,30 +344,50 @@ fn place(
 /// What one partition is answered.
 struct Part {
     index: i32,
+    place: Option<(ShardId, PartitionId)>,
     result: Result<Appended, Refusal>,
+    /// With a refusal; −1 where Kafka does not say.
+    log_start_offset: i64,
 }
 
 async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
     let Queued {
         acks,
+        deadline,
         topics,
         remote,
     } = queued;
+    let left = || deadline.saturating_sub(context.runtime().monotonic());
+    let mut late = BTreeSet::new();
     let mut answered: BTreeMap<ShardId, Vec<Option<Result<Appended, AppendError>>>> =
         BTreeMap::new();
     for (shard, answer) in remote {
-        if let Ok(ShardResponse::Append(results)) = answer.await {
-            answered.insert(shard, results.into_iter().map(Some).collect());
+        match context.runtime().timeout(left(), answer).await {
+            Ok(Ok(ShardResponse::Append(results))) => {
+                answered.insert(shard, results.into_iter().map(Some).collect());
+            }
+            Ok(_) => {}
+            Err(_) => {
+                late.insert(shard);
+            }
         }
     }
     let mut outcome = Vec::with_capacity(topics.len());
     let mut failures = 0;
     for TopicPart { name, partitions } in topics {
         let mut parts = Vec::with_capacity(partitions.len());
-        for PartitionPart { index, fate } in partitions {
+        for PartitionPart { index, place, fate } in partitions {
             let appended = match fate {
                 Fate::Refused(refusal) => Err(refusal),
-                Fate::Here(pending) => pending.await.map_err(|error| refusal_of(&error)),
+                Fate::Here(pending) => context
+                    .runtime()
+                    .timeout(left(), pending)
+                    .await
+                    .unwrap_or(Err(AppendError::Timeout))
+                    .map_err(|error| refusal_of(&error)),
+                Fate::There(shard, _) if late.contains(&shard) => {
+                    Err(refusal_of(&AppendError::Timeout))
+                }
                 Fate::There(shard, position) => answered
                     .get_mut(&shard)
                     .and_then(|results| results.get_mut(position)?.take())
@@ -328,7 +397,9 @@ async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
             failures += usize::from(appended.is_err());
             parts.push(Part {
                 index,
+                place,
                 result: appended,
+                log_start_offset: -1,
             });
         }
         outcome.push((name, parts));
@@ -341,7 +412,57 @@ async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
             ..Outgoing::default()
         };
     }
+    find_log_starts(context, &mut outcome).await;
     respond(context, &outcome)
+}
+
+/// Kafka tells the log's start with most refusals, so that a producer can see whether it was forgotten for age.
+async fn find_log_starts(context: &RequestContext, outcome: &mut [(TopicName, Vec<Part>)]) {
+    let tells = |refusal: &Refusal| {
+        !matches!(
+            refusal.code,
+            ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::NotLeaderOrFollower
+                | ErrorCode::RequestTimedOut
+                | ErrorCode::MessageTooLarge
+                | ErrorCode::RecordListTooLarge
+                | ErrorCode::CorruptMessage
+                | ErrorCode::KafkaStorageError
+                | ErrorCode::InvalidTopicException
+                | ErrorCode::InvalidRequiredAcks
+                | ErrorCode::TransactionalIdAuthorizationFailed
+                | ErrorCode::TransactionAbortable
+                | ErrorCode::InvalidProducerIdMapping
+        )
+    };
+    let mut refused: Vec<(&mut Part, (ShardId, PartitionId))> = outcome
+        .iter_mut()
+        .flat_map(|(_, parts)| parts)
+        .filter(|part| part.result.as_ref().is_err_and(tells))
+        .filter_map(|part| part.place.map(|place| (part, place)))
+        .collect();
+    if refused.is_empty() {
+        return;
+    }
+    let lookup = |(_, (owner, id)): &(&mut Part, (ShardId, PartitionId))| {
+        let lookup = OffsetLookup {
+            id: *id,
+            query: OffsetQuery::Earliest,
+            current_leader_epoch: None,
+        };
+        (*owner, lookup)
+    };
+    let answers = |response| match response {
+        ShardResponse::FindOffsets(results) => Some(results),
+        _ => None,
+    };
+    let lookups = refused.iter().map(lookup).collect();
+    let lost = Err(ReadError::UnknownPartition);
+    let found = ask(context, lookups, ShardRequest::FindOffsets, answers, lost).await;
+    for ((part, _), found) in refused.iter_mut().zip(found) {
+        part.log_start_offset = found.map_or(-1, |found| found.offset);
+    }
 }
 
 fn refusal_of(error: &AppendError) -> Refusal {
@@ -352,24 +473,56 @@ fn refusal_of(error: &AppendError) -> Refusal {
     }
 }
 
-fn respond(context: &RequestContext, outcome: &[(Bytes, Vec<Part>)]) -> Outgoing {
+fn respond(context: &RequestContext, outcome: &[(TopicName, Vec<Part>)]) -> Outgoing {
     let detailed = context.version() >= VERSION_WITH_RECORD_ERRORS;
+    let view = context.shard().view();
+    let hints = context.version() >= VERSION_WITH_LEADERS;
+    let mut hinted = false;
+    let mut answer = |part| {
+        let mut response = partition_response(part, detailed);
+        if hints && let Some(leader) = leader_hint(&view, part) {
+            hinted = true;
+            response.current_leader = leader;
+        }
+        response
+    };
     let responses = outcome
         .iter()
-        .map(|(name, parts)| TopicProduceResponse {
-            name: std::str::from_utf8(name).unwrap_or_default(),
-            partition_responses: parts
-                .iter()
-                .map(|part| partition_response(part, detailed))
-                .collect(),
+        .map(|(topic, parts)| TopicProduceResponse {
+            name: std::str::from_utf8(&topic.name).unwrap_or_default(),
+            topic_id: Uuid(topic.id.0),
+            partition_responses: parts.iter().map(&mut answer).collect(),
             ..Default::default()
         })
         .collect();
+    let (host, port) = context.advertised();
+    let this_node = NodeEndpoint {
+        node_id: view.image.node_id,
+        host,
+        port: port.into(),
+        ..Default::default()
+    };
     let response = ProduceResponse {
         responses,
+        node_endpoints: if hinted { vec![this_node] } else { Vec::new() },
         ..Default::default()
     };
     context.reply(|writer, version| response.encode(writer, version))
+}
+
+/// Who leads a partition that the client looked for in the wrong place (KIP-951).
+fn leader_hint(view: &ClusterView, part: &Part) -> Option<LeaderIdAndEpoch<'static>> {
+    let refusal = part.result.as_ref().err()?;
+    if refusal.code != ErrorCode::NotLeaderOrFollower {
+        return None;
+    }
+    let (_, id) = part.place?;
+    let (_, partition, _) = view.topic_by_id(id.topic_id)?.partition(id.index)?;
+    Some(LeaderIdAndEpoch {
+        leader_id: partition.leader,
+        leader_epoch: partition.leader_epoch.0,
+        ..Default::default()
+    })
 }
 
 fn partition_response(part: &Part, detailed: bool) -> PartitionProduceResponse<'_> {
@@ -386,7 +539,7 @@ fn partition_response(part: &Part, detailed: bool) -> PartitionProduceResponse<'
             error_code: refusal.code.code(),
             base_offset: -1,
             log_append_time_ms: -1,
-            log_start_offset: -1,
+            log_start_offset: part.log_start_offset,
             record_errors: if detailed {
                 record_errors(refusal)
             } else {

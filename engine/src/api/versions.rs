@@ -36,9 +36,9 @@ const fn handled_beyond(key: ApiKey, advertised: [i16; 2], handled: [i16; 2]) ->
 /// All APIs of this node, by key.
 pub const SERVED: &[Served] = &[
     // KAFKA-18659: librdkafka before 2.11.1 looks for versions that nobody serves any more (PROTOCOL §1.2).
-    handled_beyond(ApiKey::Produce, [0, 9], [3, 9]),
-    handled_beyond(ApiKey::Fetch, [4, 11], [4, 12]),
-    handled_beyond(ApiKey::ListOffsets, [1, 6], [1, 11]),
+    handled_beyond(ApiKey::Produce, [0, 13], [3, 13]),
+    served(ApiKey::Fetch, 4, 18),
+    served(ApiKey::ListOffsets, 1, 11),
     served(ApiKey::Metadata, 0, 13),
     served(ApiKey::OffsetCommit, 2, 10),
     served(ApiKey::OffsetFetch, 1, 10),
@@ -54,7 +54,7 @@ pub const SERVED: &[Served] = &[
     served(ApiKey::CreateTopics, 2, 7),
     served(ApiKey::DeleteTopics, 1, 6),
     served(ApiKey::DeleteRecords, 0, 2),
-    served(ApiKey::InitProducerId, 0, 4),
+    served(ApiKey::InitProducerId, 0, 5),
     served(ApiKey::OffsetForLeaderEpoch, 2, 4),
     served(ApiKey::DescribeAcls, 1, 3),
     served(ApiKey::CreateAcls, 1, 3),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use net::platform::DetachedStream;
 
 use super::view::ClusterView;
+use crate::api::fetch_session::{FetchKind, PartitionName, SessionAnswer, SessionRequest, Told};
 use crate::cluster::{ControlRequest, ControlResponse};
 use crate::groups::GroupCall;
 use crate::log::{AppendError, Appended, FoundOffset, ReadError, StorageError};
@@ -27,6 +28,10 @@ pub enum ShardRequest {
     EpochEnds(Vec<EpochLookup>),
     /// Move log starts up.
     DeleteRecords(Vec<(PartitionId, Offset)>),
+    /// A fetch whose session this shard has.
+    ReadSession(SessionRequest),
+    /// Note what its partitions are told.
+    WriteSession(FetchKind, Vec<(PartitionName, Told)>),
     /// Bytes of partitions.
     Sizes(Vec<PartitionId>),
     /// What partitions remember of their producers.
@@ -71,6 +76,10 @@ pub enum ShardResponse {
     EpochEnds(Vec<Result<(LeaderEpoch, Offset), ReadError>>),
     /// To `DeleteRecords`: the log starts.
     DeleteRecords(Vec<Result<Offset, ReadError>>),
+    /// To `ReadSession`.
+    SessionRead(SessionAnswer),
+    /// To `WriteSession`: which of them are news.
+    SessionWritten(Vec<bool>),
     /// To `Sizes`; 0 for a partition that is not there.
     Sizes(Vec<u64>),
     /// To `Producers`; `None` for a partition that is not there.

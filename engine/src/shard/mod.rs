@@ -28,7 +28,9 @@ pub use control::ControlEdge;
 pub(crate) use control::new_topic_id;
 pub use view::{ClusterView, TopicView};
 
-use crate::api::fetch_session::FetchSessions;
+use crate::api::fetch_session::{
+    self, FetchKind, FetchSessions, PartitionName, SessionAnswer, SessionRequest, Told,
+};
 use crate::cluster::producer_ids::ProducerIdBlock;
 use crate::cluster::{ControlRequest, ControlResponse, MetadataImage, PartitionImage, TopicImage};
 use crate::groups::{Coordinator, OFFSETS_TOPIC};
@@ -223,9 +225,23 @@ impl Shard {
     pub fn fetch_budget(&self) -> &Semaphore {
         &self.inner.fetch_budget
     }
-    /// The fetch sessions of its connections.
-    pub fn fetch_sessions(&self) -> &RefCell<FetchSessions> {
-        &self.inner.fetch_sessions
+    /// Takes up a fetch whose session this shard has, or makes.
+    pub fn read_session(&self, request: SessionRequest) -> SessionAnswer {
+        let now_ms = u64::try_from(self.runtime().monotonic().as_millis()).unwrap_or(u64::MAX);
+        let fresh_id = || {
+            let raw = i32::try_from(self.runtime().random_u64() >> 33).expect("31 bits");
+            fetch_session::id_of(raw, self.id(), self.settings().shards)
+        };
+        let mut sessions = self.inner.fetch_sessions.borrow_mut();
+        sessions.read(now_ms, request, fresh_id)
+    }
+
+    /// Notes what the partitions of a session are told; which of them are news.
+    pub fn write_session(&self, kind: &FetchKind, told: &[(PartitionName, Told)]) -> Vec<bool> {
+        let mut sessions = self.inner.fetch_sessions.borrow_mut();
+        told.iter()
+            .map(|(name, told)| sessions.write(kind, name, *told))
+            .collect()
     }
     /// The producer ids that it may give out.
     pub fn producer_ids(&self) -> &RefCell<ProducerIdBlock> {
@@ -425,6 +441,12 @@ impl Shard {
             }
             ShardRequest::DeleteRecords(partitions) => {
                 ShardResponse::DeleteRecords(partition::delete_records(storage, partitions).await)
+            }
+            ShardRequest::ReadSession(request) => {
+                ShardResponse::SessionRead(self.read_session(request))
+            }
+            ShardRequest::WriteSession(kind, told) => {
+                ShardResponse::SessionWritten(self.write_session(&kind, &told))
             }
             ShardRequest::Sizes(partitions) => ShardResponse::Sizes(
                 partitions

@@ -1,7 +1,8 @@
 //! What every shard knows of the cluster: the metadata image, and which shard owns which partition.
 //!
 //! One immutable value, replaced as a whole; readers hold a reference. Ownership is node-local and decided anew at
-//! each start (every journal is retired before partitions are given out, STORAGE C6), so it is not stored.
+//! each start (every journal is retired before partitions are given out, STORAGE C6), so it is not stored
+//! (`decisions/0001-shard-table-is-not-stored.md`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
