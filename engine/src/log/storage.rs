@@ -24,7 +24,7 @@ use super::compaction::{CleanerNumbers, CleanerSettings, cleaner, swap};
 use super::config::LogConfig;
 use super::directories;
 use super::error::{AppendError, ReadError};
-use super::journal::commit::{Journal, JournalSettings, Pending, Ticket};
+use super::journal::commit::{Journal, JournalSettings, Pending, Ticket, join_all};
 use super::journal::files::{JournalFiles, open_journal_files};
 use super::journal::format::{EntryHeader, EntryKind, Generation};
 use super::journal::group::{Entry, Payload};
@@ -252,6 +252,9 @@ pub struct StoppedShard {
     /// Whether every directory has its exact lengths and Kafka's files (C12b).
     pub complete: bool,
 }
+
+/// Partitions whose directories a stop finishes side by side.
+const FINISHED_TOGETHER: usize = 32;
 
 /// An append under way. Dropping it does not cancel it.
 pub struct PendingAppend {
@@ -691,16 +694,21 @@ impl Storage {
                 )
             })
             .collect();
-        let mut clean = true;
-        for (id, directory, base) in active {
-            let sealed = sealing::seal(shard, id, &directory, base).await;
-            let beside = directories::write_kafka_state(shard, id).await;
-            if let Err(error) = sealed.and(beside) {
-                tracing::warn!(directory = &*directory, %error, "a partition's directory was not finished");
-                clean = false;
-            }
+        let clean = Cell::new(true);
+        for together in active.chunks(FINISHED_TOGETHER) {
+            let finishing = together.iter().map(async |(id, directory, base)| {
+                let sealed = sealing::seal(shard, *id, directory, *base).await;
+                let beside = directories::write_kafka_state(shard, *id).await;
+                if let Err(error) = sealed.and(beside) {
+                    tracing::warn!(directory = &**directory, %error, "a partition's directory was not finished");
+                    clean.set(false);
+                }
+                Ok(())
+            });
+            // Each notes its own error.
+            let _all_ended = join_all(finishing.collect()).await;
         }
-        clean
+        clean.get()
     }
 }
 
