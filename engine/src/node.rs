@@ -21,8 +21,8 @@ use crate::data_directory::{self, DataDirectoryError, MetaProperties};
 use crate::limits::RECEIVE_BYTES_MAX;
 use crate::log::compaction::CleanerSettings;
 use crate::log::{
-    self, KnownPartition, KnownPartitions, RecoveryReport, StoppedShard, StorageError,
-    StorageSettings,
+    self, KnownPartition, KnownPartitions, RecoveredPartition, RecoveryReport, StoppedShard,
+    StorageError, StorageSettings,
 };
 use crate::platform::Disk;
 use crate::shard::mesh::MeshSeat;
@@ -32,6 +32,9 @@ use crate::types::ShardId;
 
 /// What `connections.max.idle.ms` below 0 means.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A partition is given a leader this many times at most, to reach the epoch that its log has.
+const EPOCHS_MAX: usize = 100_000;
 
 /// What a node is started with; decided before any executor runs.
 pub struct NodeSettings {
@@ -198,7 +201,8 @@ impl Node {
             log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
         info!("recovery: {}", recovered.report.phases);
         data_directory::remove_clean_mark(disk).await?;
-        let image = take_the_lead(runtime, &mut store, image, &settings).await?;
+        let image =
+            take_the_lead(runtime, &mut store, image, &settings, &recovered.partitions).await?;
 
         let settings = Arc::new(settings);
         let view =
@@ -390,10 +394,26 @@ async fn take_the_lead(
     store: &mut MetadataStore,
     mut image: MetadataImage,
     settings: &NodeSettings,
+    recovered: &[RecoveredPartition],
 ) -> Result<MetadataImage, StartError> {
     let listener = settings.listeners.first().expect("a node has a listener");
-    let records =
+    let mut records =
         controller::start_records(&image, &listener.advertised_host, listener.advertised_port);
+    for partition in recovered {
+        // What another program appended after a clean stop may have epochs that were never ours (STORAGE C12a).
+        let id = partition.id();
+        let known = image.topic_by_id(id.topic_id);
+        let known = known.and_then(|topic| topic.partitions.get(usize::try_from(id.index).ok()?));
+        let ahead = known.map_or(0, |known| {
+            partition.state().leader_epoch.0 - known.leader_epoch.0
+        });
+        let more = std::iter::repeat_n((), usize::try_from(ahead).unwrap_or(0).min(EPOCHS_MAX));
+        records.extend(more.map(|()| crate::cluster::Record::NewLeader {
+            topic_id: id.topic_id,
+            index: id.index,
+            leader: image.node_id,
+        }));
+    }
     store.append(&records, runtime.wall_clock_ms()).await?;
     apply(&mut image, &records)?;
     Ok(image)

@@ -336,6 +336,7 @@ async fn read_base(
     let a = read_reported(disk, None, CheckpointCopy::A, report).await;
     let b = read_reported(disk, None, CheckpointCopy::B, report).await;
     let damaged = a.is_err() || b.is_err();
+    let missing = [&a, &b].map(|found| matches!(found, Ok(None)));
     let (a, b) = (a.unwrap_or(None), b.unwrap_or(None));
     let generation_of = |found: &Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>| {
         found.as_ref().map(|(header, _)| header.generation.number)
@@ -365,6 +366,18 @@ async fn read_base(
             sequence: 0,
         });
     };
+    // Only the very first start can have been cut before both were there.
+    if start.generation.number > 1 || report.clean {
+        for (copy, _) in [CheckpointCopy::A, CheckpointCopy::B]
+            .into_iter()
+            .zip(missing)
+            .filter(|(_, missing)| *missing)
+        {
+            let path = checkpoint_path(None, copy);
+            let problem = "missing or empty, made again from its twin";
+            report.damage.push(format!("{path}: {problem}"));
+        }
+    }
     let mut base = Base {
         replay: Replay {
             generation: Some(start.generation),

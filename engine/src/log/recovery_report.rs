@@ -28,6 +28,8 @@ pub struct RecoveryReport {
     pub damage: Vec<String>,
     /// Checkpoints that a cut left unfinished, or that are damaged: their twins were used.
     pub unfinished: Vec<String>,
+    /// Batches that another program, a real Kafka, appended after our clean stop, by directory.
+    pub adopted: Vec<String>,
     /// Directories that belong to nobody known; left alone.
     pub stray_directories: Vec<String>,
     /// Where the time went.
@@ -99,6 +101,9 @@ impl fmt::Display for RecoveryReport {
                 formatter,
                 "\n  unfinished or damaged, its twin was used: {line}"
             )?;
+        }
+        for line in &self.adopted {
+            write!(formatter, "\n  adopted: {line}")?;
         }
         for directory in &self.stray_directories {
             write!(formatter, "\n  unknown directory, left alone: {directory}")?;

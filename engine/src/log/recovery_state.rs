@@ -25,7 +25,7 @@ use super::producer_state::ProducerCount;
 use super::recovery::{KnownPartitions, remove_deleted};
 use super::recovery_report::RecoveryReport;
 use super::recovery_writer::RecoveryWriter;
-use super::segment::parse_segment_file_name;
+use super::segment::{parse_segment_file_name, segment_file_name};
 use super::segment_files::segment_path;
 use super::storage::log_config;
 use super::transactions::TransactionMarker;
@@ -612,6 +612,91 @@ impl<'a> RecoveryState<'a> {
         Ok(())
     }
 
+    /// After a clean stop our segments have their exact length: what stands behind it another program appended, a real
+    /// Kafka, and its valid batches of an equal or higher epoch are taken in (C12a). After any other stop a longer tail is
+    /// ours, unacknowledged, and is written over.
+    async fn adopt_tails(&mut self, report: &mut RecoveryReport) -> io::Result<()> {
+        if !report.clean {
+            return Ok(());
+        }
+        let named = self.tracked.iter().filter(|(_, tracked)| tracked.named);
+        let ids: Vec<PartitionId> = named.map(|(id, _)| *id).collect();
+        for id in ids {
+            let tracked = &self.tracked[&id];
+            let active = *tracked.log.segments().active();
+            let mut lengths: Vec<(Offset, u64)> = tracked
+                .entries
+                .iter()
+                .filter_map(|entry| Some((parse_segment_file_name(&entry.name)?, entry.length)))
+                .filter(|((base, extension), _)| *extension == "log" && *base >= active.base_offset)
+                .map(|((base, _), length)| (base, length))
+                .collect();
+            lengths.sort_unstable();
+            for (base, length) in lengths {
+                let own = base == active.base_offset;
+                let from = if own { u64::from(active.size) } else { 0 };
+                let continues = own || base >= self.tracked[&id].log.offsets().log_end();
+                if length > from
+                    && (!continues || !self.adopt_tail(id, base, from, length, report).await?)
+                {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The batches of one segment from `position` on; whether all of it up to `length` was taken in.
+    async fn adopt_tail(
+        &mut self,
+        id: PartitionId,
+        base: Offset,
+        mut position: u64,
+        length: u64,
+        report: &mut RecoveryReport,
+    ) -> io::Result<bool> {
+        let directory = self.tracked[&id].directory.clone();
+        let first = self.tracked[&id].log.offsets().log_end();
+        while position < length {
+            let Some(copy) = self
+                .batch_in_segment(id, &directory, base, position)
+                .await?
+            else {
+                break;
+            };
+            let header = BatchHeader::parse(&copy).expect("its CRC held");
+            let log = &self.tracked[&id].log;
+            let epoch = LeaderEpoch(header.partition_leader_epoch);
+            let continues = header.base_offset >= log.offsets().log_end().0
+                && log.epochs().latest().is_none_or(|latest| epoch >= latest)
+                && position + copy.len() as u64 <= length;
+            if !continues {
+                break;
+            }
+            let marker = header
+                .is_control()
+                .then(|| TransactionMarker::parse(&copy).ok().flatten());
+            let size = copy.len() as u32;
+            self.count(id, &header, marker.flatten(), base, position, size, report);
+            position += copy.len() as u64;
+        }
+        let end = self.tracked[&id].log.offsets().log_end();
+        if end > first {
+            let last = Offset(end.0 - 1);
+            report
+                .adopted
+                .push(format!("{directory}: offsets {first} to {last}"));
+        }
+        if position < length {
+            report.damage.push(format!(
+                "{directory}/{}: {} bytes behind offset {end} continue no log and are written over",
+                segment_file_name(base, "log"),
+                length - position
+            ));
+        }
+        Ok(position == length)
+    }
+
     /// Completes the segments' writes, applies log starts, and removes what is left over. With `flush_follows` the
     /// caller makes all of the file system durable at once, names too.
     pub(crate) async fn finish(
@@ -623,6 +708,7 @@ impl<'a> RecoveryState<'a> {
         self.writer.finish().await?;
         report.phases.end("write", runtime.monotonic());
         remove_deleted(runtime, self.disk, self.known, report).await?;
+        self.adopt_tails(report).await?;
         let mut kept = BTreeMap::new();
         for (id, tracked) in &mut self.tracked {
             tracked.log.apply_log_start(tracked.plan.log_start);
