@@ -5,8 +5,12 @@
 mod rig;
 
 mod acknowledged_record_survives;
+mod another_program_appended;
+mod clean_mark_comes_back;
 mod compaction_loses_a_key;
 mod damaged_file_of_a_stopped_node;
+mod dead_process_writes_on;
+mod direct_run_behind_a_partial_block;
 mod flushed_group_rots;
 mod passing_disk_error;
 mod planted_bug_unnoticed;
@@ -15,3 +19,5 @@ mod random_crashes;
 mod record_not_found_by_time;
 mod retention_removes_the_right_segments;
 mod stale_sidecar;
+mod topic_unknown_to_the_metadata;
+mod torn_group_then_another_generation;

@@ -9,8 +9,8 @@ use engine::log::{
     AppendError, AppendOrigin, AppendRequest, Appended, Isolation, KnownPartition, KnownPartitions,
     ReadError, ReadRequest, RecoveryReport, Storage, StorageError, StorageSettings, recover,
 };
-use engine::platform::Disk;
 use engine::platform::sim::{CutMode, SimDisk, SimDiskOptions};
+use engine::platform::{Disk, OpenMode};
 use engine::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
 use net::platform::Runtime;
 use net::platform::sim::{Node, Simulation};
@@ -25,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) settings: StorageSettings,
     pub(crate) known: KnownPartitions,
     pub(crate) starts: i32,
+    /// The shard that owns every partition.
+    pub(crate) shard: ShardId,
 }
 
 /// A started storage.
@@ -94,6 +96,7 @@ impl Machine {
             settings: small_settings(),
             known,
             starts: 0,
+            shard: ShardId(0),
         }
     }
 
@@ -127,6 +130,7 @@ impl Machine {
             self.settings.clone(),
             self.known.clone(),
             LeaderEpoch(self.starts),
+            self.shard,
         )
     }
 
@@ -136,6 +140,35 @@ impl Machine {
         self.node
             .runtime()
             .spawn(async move { body(start.await.unwrap()).await });
+    }
+
+    /// Stops `started` as a node does: the clean mark last.
+    pub(crate) async fn stop_clean(started: &Started) {
+        started.storage.stop().await.unwrap();
+        let mark = b"{\"version\":0,\"brokerEpoch\":1}";
+        let written = started.disk.write_small(".kafka_cleanshutdown", mark).await;
+        written.unwrap();
+    }
+
+    /// Replaces what a file holds, durably, as another program or a damage does.
+    pub(crate) fn overwrite(&mut self, path: &str, content: Vec<u8>) {
+        let path = path.to_owned();
+        self.run_raw(async move |_, disk| {
+            let exists = disk.exists(&path).await.unwrap();
+            let mode = if exists {
+                OpenMode::Write
+            } else {
+                OpenMode::Create
+            };
+            let file = disk.open(&path, mode).await.unwrap();
+            let mut buffer = disk.allocate_buffer(content.len());
+            buffer[..content.len()].copy_from_slice(&content);
+            file.write_at(buffer, 0).await.unwrap();
+            file.truncate(content.len() as u64).await.unwrap();
+            file.fdatasync().await.unwrap();
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            disk.sync_directory(directory).await.unwrap();
+        });
     }
 
     pub(crate) fn kill(&mut self) {
@@ -160,6 +193,7 @@ async fn start(
     settings: StorageSettings,
     known: KnownPartitions,
     epoch: LeaderEpoch,
+    shard: ShardId,
 ) -> Result<Started, StorageError> {
     let recovered = recover(&runtime, &disk, &settings, &known).await?;
     let partitions = recovered.partitions.into_iter().map(|found| {
@@ -169,7 +203,7 @@ async fn start(
     let storage = Storage::start(
         &runtime,
         &disk,
-        ShardId(0),
+        shard,
         recovered.generation,
         settings,
         partitions.collect(),
