@@ -44,8 +44,7 @@ impl Watched {
     }
 }
 
-/// CPU nanoseconds and resident bytes of a process. Threads' own clocks are summed where the kernel shows them, because
-/// the process's counts whole ticks of 10 ms.
+/// CPU nanoseconds (the kernel counts in ticks of 10 ms) and resident bytes of a process.
 pub(crate) fn usage(pid: u32) -> Option<(u64, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything.

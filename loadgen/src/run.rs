@@ -175,7 +175,7 @@ fn run_phase(
         };
         let (control, sender) = (control.clone(), sender.clone());
         let name = format!("load-{index}");
-        let body = move |runtime| work(runtime, job, control, sender);
+        let body = move |runtime| work(index, runtime, job, control, sender);
         let handle = spawn_executor(&name, placement, body)
             .map_err(|error| SetupError::Connection(format!("no executor: {error}")))?;
         handles.push(handle);
@@ -184,7 +184,7 @@ fn run_phase(
     let mut watcher = Watcher {
         phase,
         timeline: BTreeMap::new(),
-        alive: executors,
+        reported: vec![0; executors],
         workloads: blank_results(phase),
         observer,
         keep_log: watch.keep_log,
@@ -234,8 +234,9 @@ fn blank_results(phase: &Phase) -> Vec<WorkloadResult> {
 struct Watcher<'a> {
     phase: &'a Phase,
     /// Seconds that not every executor has reported yet.
-    timeline: BTreeMap<u64, (usize, Vec<Figures>)>,
-    alive: usize,
+    timeline: BTreeMap<u64, Vec<Figures>>,
+    /// How many seconds each executor has reported, each of them once; all of them when it has ended.
+    reported: Vec<u64>,
     workloads: Vec<WorkloadResult>,
     observer: &'a mut dyn Observer,
     keep_log: bool,
@@ -269,11 +270,11 @@ impl Watcher<'_> {
         let wait = self.start.saturating_sub(clock::now());
         std::thread::sleep(Duration::from_nanos(wait));
         self.sample_broker();
-        while self.alive > 0 {
+        while self.reported.iter().any(|seconds| *seconds < u64::MAX) {
             match receiver.recv_timeout(Duration::from_secs(1)) {
-                Ok(Message::Second(second, figures)) => self.report(second, figures),
-                Ok(Message::Finished(finished)) => {
-                    self.alive -= 1;
+                Ok(Message::Second(index, second, figures)) => self.report(index, second, figures),
+                Ok(Message::Finished(index, finished)) => {
+                    self.reported[index] = u64::MAX;
                     let ended = finished.ended.max(1);
                     self.busy.push(finished.cpu as f64 / ended as f64);
                     self.ledgers.extend(finished.ledgers);
@@ -293,24 +294,23 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    fn report(&mut self, second: u64, figures: Vec<Figures>) {
-        let (reports, merged) = self
-            .timeline
-            .entry(second)
-            .or_insert_with(|| (0, vec![Figures::default(); figures.len()]));
-        *reports += 1;
+    fn report(&mut self, index: usize, second: u64, figures: Vec<Figures>) {
+        let blank = || vec![Figures::default(); figures.len()];
+        let merged = self.timeline.entry(second).or_insert_with(blank);
         for (all, one) in merged.iter_mut().zip(&figures) {
             all.add(one);
         }
+        self.reported[index] = second + 1;
         self.fold_complete();
     }
 
-    /// Takes the seconds that everybody who still runs has reported.
+    /// Takes the seconds that nobody will add to.
     fn fold_complete(&mut self) {
+        let complete = self.reported.iter().copied().min().unwrap_or(u64::MAX);
         while let Some(entry) = self.timeline.first_entry()
-            && entry.get().0 >= self.alive
+            && *entry.key() < complete
         {
-            let (second, (_, figures)) = entry.remove_entry();
+            let (second, figures) = entry.remove_entry();
             self.sample_broker();
             self.fold(second, figures);
         }

@@ -40,10 +40,10 @@ pub(crate) struct WorkerJob {
 pub(crate) enum Message {
     /// Every connection is made.
     Ready,
-    /// What was counted in one second, by workload.
-    Second(u64, Vec<Figures>),
-    /// The executor's CPU time since the start, and everything it knows at the end.
-    Finished(Box<Finished>),
+    /// Which executor, which second, and what was counted in it, by workload.
+    Second(usize, u64, Vec<Figures>),
+    /// Which executor, and everything it knows at the end.
+    Finished(usize, Box<Finished>),
     /// It cannot go on.
     Failed(String),
 }
@@ -62,6 +62,7 @@ pub(crate) struct Finished {
 }
 
 struct Worker {
+    index: usize,
     runtime: Runtime,
     control: Arc<Control>,
     out: mpsc::Sender<Message>,
@@ -69,8 +70,9 @@ struct Worker {
     backlogs: Vec<(usize, Rc<RefCell<Accumulator>>)>,
 }
 
-/// The body of an executor.
+/// The body of executor number `index`.
 pub(crate) async fn work(
+    index: usize,
     runtime: Runtime,
     job: WorkerJob,
     control: Arc<Control>,
@@ -78,6 +80,7 @@ pub(crate) async fn work(
 ) {
     let meters = (0..job.workloads).map(|_| Meter::default()).collect();
     let worker = Worker {
+        index,
         runtime,
         control,
         out,
@@ -86,7 +89,7 @@ pub(crate) async fn work(
     };
     let out = worker.out.clone();
     let message = match worker.run(job).await {
-        Ok(finished) => Message::Finished(Box::new(finished)),
+        Ok(finished) => Message::Finished(index, Box::new(finished)),
         Err(error) => Message::Failed(error),
     };
     // Whoever watched may have given up.
@@ -216,7 +219,7 @@ impl Worker {
         for (workload, accumulator) in &self.backlogs {
             figures[*workload].counts.backlog += accumulator.borrow().backlog(now);
         }
-        let _ = self.out.send(Message::Second(second, figures));
+        let _ = self.out.send(Message::Second(self.index, second, figures));
     }
 }
 
