@@ -20,7 +20,8 @@ pub(super) async fn ask(
 ) -> GroupReply {
     let partitions = offsets_partitions(context);
     if partitions == 0 {
-        return GroupReply::Failed(GroupError::NotAvailable);
+        // Sends the client to FindCoordinator, which makes the topic.
+        return GroupReply::Failed(GroupError::NotCoordinator);
     }
     ask_partition(context, partition_of(group, partitions), request).await
 }

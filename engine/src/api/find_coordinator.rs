@@ -8,8 +8,7 @@ use net::messages::find_coordinator::{
 
 use super::{ErrorCode, RequestContext};
 use crate::cluster::ControlRequest;
-use crate::cluster::topics::NewTopic;
-use crate::groups::OFFSETS_TOPIC;
+use crate::groups::{OFFSETS_TOPIC, offsets_topic};
 use crate::shard::connection::Outgoing;
 
 /// From this version on several keys are looked up at once.
@@ -67,32 +66,15 @@ pub(super) async fn handle(
     context.reply(|writer, version| response.encode(writer, version))
 }
 
-/// Makes the topic that groups are kept in, unless it exists; false if that fails. A node of one keeps one replica,
-/// whatever `offsets.topic.replication.factor` says.
+/// Makes the topic that groups are kept in, unless it exists; false if that fails.
 async fn create_offsets_topic(context: &RequestContext) -> bool {
     let image = context.image();
     if image.topic(OFFSETS_TOPIC).is_some() {
         return true;
     }
-    let config = &image.broker_config;
-    let set = |key: &str, value: String| (key.to_owned(), Some(value));
-    let topic = NewTopic {
-        name: OFFSETS_TOPIC.to_owned(),
-        partitions: config.offsets_topic_num_partitions(),
-        replication_factor: 1,
-        configs: vec![
-            set("cleanup.policy", "compact".to_owned()),
-            set("compression.type", "producer".to_owned()),
-            set(
-                "segment.bytes",
-                config.offsets_topic_segment_bytes().to_string(),
-            ),
-        ],
-        ..NewTopic::default()
-    };
     let created = context
         .control(ControlRequest::CreateTopics {
-            topics: vec![topic],
+            topics: vec![offsets_topic(&image.broker_config)],
             validate_only: false,
         })
         .await;

@@ -282,6 +282,7 @@ pub async fn dispatch(connection: &Rc<Connection>, request: Request) -> Answer {
 }
 
 /// Decodes the body and hands it to the API's handler.
+#[allow(clippy::too_many_lines, reason = "a line for each API")]
 async fn respond(context: &RequestContext, body: &[u8]) -> Outgoing {
     macro_rules! handle {
         ($module:ident, $request:ident) => {

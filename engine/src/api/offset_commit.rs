@@ -110,11 +110,19 @@ fn find<'i>(
     }
 }
 
+fn exists(topic: &TopicImage, partition: i32) -> bool {
+    usize::try_from(partition).is_ok_and(|partition| partition < topic.partitions.len())
+}
+
 fn wishes(
     topic: &OffsetCommitRequestTopic<'_>,
     found: &Arc<TopicImage>,
 ) -> impl Iterator<Item = CommitOffset> {
-    topic.partitions.iter().map(|partition| CommitOffset {
+    let existing = topic
+        .partitions
+        .iter()
+        .filter(|partition| exists(found, partition.partition_index));
+    existing.map(|partition| CommitOffset {
         topic: found.name.clone(),
         topic_id: found.id,
         partition: partition.partition_index,

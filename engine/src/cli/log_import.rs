@@ -18,6 +18,7 @@ use tuning::BrokerConfig;
 use super::{Failure, Outcome, SettingsArguments, on_executor, output};
 use crate::cluster::topics::{MorePartitions, NewTopic};
 use crate::cluster::{ControlRequest, ControlResponse, Controller, MetadataImage, Record};
+use crate::groups::{OFFSETS_TOPIC, offsets_topic};
 use crate::log::adoption;
 use crate::log::import::{Import, ImportedLog};
 use crate::log::kafka_files::{
@@ -191,10 +192,17 @@ impl Plan {
         let name = place.topic.clone();
         let request = match known {
             None => {
+                // Offsets must not fall to retention: their topic is compacted from the start.
+                let configs = if name == OFFSETS_TOPIC {
+                    offsets_topic(&image.broker_config).configs
+                } else {
+                    Vec::new()
+                };
                 let topic = NewTopic {
                     name,
                     partitions: 1,
                     replication_factor: -1,
+                    configs,
                     ..NewTopic::default()
                 };
                 ControlRequest::CreateTopics {

@@ -18,7 +18,7 @@ const READ_BYTES: usize = 1024 * 1024;
 
 /// Why the log could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub enum LoadError {
     /// The storage's reason.
     #[error("{0}")]
     Read(#[from] ReadError),
@@ -76,14 +76,7 @@ pub(super) async fn load(
             Err(chain) => Bytes::from(chain.concat()),
         };
         let before = next;
-        for batch in split_batches(&bytes) {
-            let batch = batch.map_err(|error| LoadError::Batch {
-                offset: next.0,
-                reason: error.to_string(),
-            })?;
-            replay_batch(&mut partition, &batch, next, &mut decompressor)?;
-            next = next.max(Offset(batch.header().next_offset()));
-        }
+        next = replay(&mut partition, &bytes, next, &mut decompressor)?;
         if next == before {
             // Everything up to the end was compacted away.
             break;
@@ -91,6 +84,28 @@ pub(super) async fn load(
         runtime.yield_now().await;
     }
     Ok(partition)
+}
+
+/// Follows the records of whole batches from offset `from` on; gives the offset behind them.
+///
+/// # Errors
+/// A batch cannot be taken apart.
+pub fn replay(
+    partition: &mut GroupPartition,
+    bytes: &[u8],
+    from: Offset,
+    decompressor: &mut Decompressor,
+) -> Result<Offset, LoadError> {
+    let mut next = from;
+    for batch in split_batches(bytes) {
+        let batch = batch.map_err(|error| LoadError::Batch {
+            offset: next.0,
+            reason: error.to_string(),
+        })?;
+        replay_batch(partition, &batch, next, decompressor)?;
+        next = next.max(Offset(batch.header().next_offset()));
+    }
+    Ok(next)
 }
 
 fn replay_batch(

@@ -13,7 +13,7 @@ pub mod classic;
 pub mod consumer;
 pub mod coordinator;
 pub mod error;
-mod load;
+pub mod load;
 pub mod offsets;
 pub mod partition;
 pub mod record;
@@ -22,12 +22,35 @@ pub mod settings;
 pub mod timers;
 pub mod turn;
 
+use tuning::BrokerConfig;
+
+use crate::cluster::topics::NewTopic;
+
 pub use coordinator::Coordinator;
 pub use error::GroupError;
 pub use request::{GroupCall, GroupReply, GroupRequest};
 
 /// The topic with everything that coordinators must remember.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The topic as it is made: compacted, and with one replica whatever `offsets.topic.replication.factor` says, on a node
+/// of one.
+#[must_use]
+pub fn offsets_topic(config: &BrokerConfig) -> NewTopic {
+    let set = |key: &str, value: String| (key.to_owned(), Some(value));
+    let segment_bytes = config.offsets_topic_segment_bytes().to_string();
+    NewTopic {
+        name: OFFSETS_TOPIC.to_owned(),
+        partitions: config.offsets_topic_num_partitions(),
+        replication_factor: 1,
+        configs: vec![
+            set("cleanup.policy", "compact".to_owned()),
+            set("compression.type", "producer".to_owned()),
+            set("segment.bytes", segment_bytes),
+        ],
+        ..NewTopic::default()
+    }
+}
 
 /// The partition of [`OFFSETS_TOPIC`] that keeps `group`: Kafka's `abs(hashCode) % partitions` over UTF-16 units.
 #[must_use]

@@ -635,15 +635,11 @@ impl GroupPartition {
         }
     }
 
-    /// What was committed for an incarnation of a topic that is gone, should the node have died before it was removed.
+    /// What was committed for a topic that was deleted, should the node have died before the offsets were removed. An id
+    /// that is merely unknown may come from a directory of another cluster.
     fn drop_offsets_of_gone_topics(&mut self, turn: &mut Turn<'_>) {
-        let image = turn.image;
-        self.drop_offsets(turn, |topic, committed| {
-            let id = committed.topic_id;
-            id != TopicId::default()
-                && (image.removed_topics.contains(&id)
-                    || image.topic(topic).is_some_and(|topic| topic.id != id))
-        });
+        let removed = &turn.image.removed_topics;
+        self.drop_offsets(turn, |_, committed| removed.contains(&committed.topic_id));
     }
 
     fn drop_offsets(&self, turn: &mut Turn<'_>, gone: impl Fn(&str, &CommittedOffset) -> bool) {

@@ -17,10 +17,8 @@ use net::wire::{DecodeError, Reader, Writer};
 
 /// Version of the value of an offset commit with an expiry of its own.
 const OFFSET_WITH_EXPIRY: i16 = 1;
-/// The newest version of an offset commit without tagged fields.
-const OFFSET_PLAIN: i16 = 3;
-/// The version that can carry the topic's id.
-const OFFSET_WITH_TOPIC_ID: i16 = 4;
+/// Version of the value of any other offset commit; it can carry the topic's id.
+const OFFSET: i16 = 4;
 /// The newest version of a classic group without tagged fields.
 const CLASSIC: i16 = 3;
 
@@ -159,10 +157,8 @@ impl<'a> GroupRecord<'a> {
 fn offset_version(value: &offset::OffsetCommitValue<'_>) -> i16 {
     if value.expire_timestamp >= 0 {
         OFFSET_WITH_EXPIRY
-    } else if value.topic_id.is_zero() {
-        OFFSET_PLAIN
     } else {
-        OFFSET_WITH_TOPIC_ID
+        OFFSET
     }
 }
 
@@ -179,7 +175,7 @@ mod tests {
             partition: 3,
         };
         for (expire_timestamp, topic_id, version) in [
-            (-1, Uuid::default(), 3),
+            (-1, Uuid::default(), 4),
             (77, Uuid::default(), 1),
             (-1, Uuid([7; 16]), 4),
         ] {

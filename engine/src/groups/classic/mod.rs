@@ -235,14 +235,13 @@ impl ClassicGroup {
         self.members.is_empty() && self.pending.is_empty() && self.generation == 0
     }
 
-    /// Whether a member reads the topic, so that its offsets stay.
+    /// Whether a member reads the topic, so that its offsets stay; yes where that cannot be told.
     #[must_use]
     pub fn is_subscribed(&self, topic: &str) -> bool {
-        self.is_of_consumers()
-            && self
-                .topics
-                .as_ref()
-                .is_some_and(|topics| topics.contains(topic))
+        match &self.topics {
+            Some(topics) => topics.contains(topic),
+            None => self.is_of_consumers(),
+        }
     }
 
     /// Whether ids were given out that may still be used.
