@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
+use crate::groups::coordinator::GroupMetrics;
 use crate::log::StorageMetrics;
 
 /// What one shard counts, in place.
@@ -41,9 +42,15 @@ impl Counters {
     }
 
     /// The numbers now.
-    pub fn snapshot(&self, storage: StorageMetrics, connections: usize) -> ShardMetrics {
+    pub fn snapshot(
+        &self,
+        storage: StorageMetrics,
+        groups: GroupMetrics,
+        connections: usize,
+    ) -> ShardMetrics {
         ShardMetrics {
             storage,
+            groups,
             connections: connections as u64,
             stalls: self.stalls.get(),
             request_errors: self.request_errors.get(),
@@ -62,6 +69,8 @@ impl Counters {
 pub struct ShardMetrics {
     /// Journal, segments, cache.
     pub storage: StorageMetrics,
+    /// Groups and their offsets.
+    pub groups: GroupMetrics,
     /// Connections open.
     pub connections: u64,
     /// See [`Counters::stalls`].
@@ -86,6 +95,7 @@ impl ShardMetrics {
     /// Adds another shard's numbers.
     pub fn add(&mut self, other: &ShardMetrics) {
         self.storage.add(&other.storage);
+        self.groups.add(&other.groups);
         self.connections += other.connections;
         self.stalls += other.stalls;
         self.request_errors += other.request_errors;

@@ -92,6 +92,9 @@ async fn text(shard: &Shard, found: &RecoveryReport) -> String {
         let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
     };
     own(&metrics, &mut put);
+    metrics.groups.for_each(|name, is_counter, value| {
+        put(name, if is_counter { "counter" } else { "gauge" }, value)
+    });
     put(
         "tidelog_recoveries_total",
         "counter",

@@ -99,6 +99,33 @@ impl GroupMetrics {
         self.commits += other.commits;
         self.append_failures += other.append_failures;
     }
+
+    /// Each number by its name on the metrics page, and whether it only grows. The first two are Kafka's.
+    pub fn for_each(&self, mut put: impl FnMut(&str, bool, u64)) {
+        put(
+            "kafka_coordinator_group_groupmetadatamanager_numgroups",
+            false,
+            self.groups,
+        );
+        put(
+            "kafka_coordinator_group_groupmetadatamanager_numoffsets",
+            false,
+            self.offsets,
+        );
+        put("tidelog_groups", false, self.groups);
+        put("tidelog_group_members", false, self.members);
+        put("tidelog_group_offsets", false, self.offsets);
+        put("tidelog_group_requests_waiting", false, self.waiting);
+        put("tidelog_group_partitions_loading", false, self.loading);
+        put("tidelog_group_loads_total", true, self.loads);
+        put("tidelog_group_records_total", true, self.records);
+        put("tidelog_group_offsets_committed_total", true, self.commits);
+        put(
+            "tidelog_group_append_failures_total",
+            true,
+            self.append_failures,
+        );
+    }
 }
 
 /// One partition of the offsets topic.

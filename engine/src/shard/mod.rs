@@ -389,9 +389,11 @@ impl Shard {
     }
 
     fn metrics(&self) -> ShardMetrics {
-        self.inner
-            .counters
-            .snapshot(self.storage().metrics(), self.inner.open.count())
+        self.inner.counters.snapshot(
+            self.storage().metrics(),
+            self.groups().metrics(),
+            self.inner.open.count(),
+        )
     }
 
     /// Starts what a shard asks for, in order of arrival; never waits.
