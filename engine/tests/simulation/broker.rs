@@ -40,6 +40,9 @@ impl State {
 fn settings(shared: &Shared, shards: u16) -> NodeSettings {
     let pairs = [
         ("auto.create.topics.enable", "false"),
+        ("offsets.topic.num.partitions", "3"),
+        ("group.initial.rebalance.delay.ms", "50"),
+        ("group.min.session.timeout.ms", "500"),
         ("log.message.timestamp.after.max.ms", "9223372036854775807"),
     ];
     let broker = tuning::BrokerConfig::from_pairs(&pairs).expect("a valid configuration");

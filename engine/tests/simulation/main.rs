@@ -15,6 +15,7 @@ mod codes;
 mod consumer;
 mod coverage;
 mod faults;
+mod groups;
 mod oracle;
 #[cfg(feature = "planted")]
 mod planted;

@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub mod groups;
 pub mod partition;
 
+use groups::GroupModel;
 use partition::PartitionModel;
 
 /// A partition of one incarnation of a topic.
@@ -30,6 +32,8 @@ pub struct Oracle {
     topic_ids: BTreeMap<String, [u8; 16]>,
     /// Leader epochs by partition, with the life each was seen in.
     epochs: BTreeMap<PartitionKey, BTreeMap<i32, u32>>,
+    /// The consumer group.
+    pub groups: GroupModel,
     /// Reads may fail with a storage error: the disk makes errors, or made bits flip.
     pub read_errors_allowed: bool,
     /// Acknowledgements so far.
