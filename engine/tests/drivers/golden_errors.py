@@ -20,7 +20,7 @@ os.environ.setdefault("KAFKA_SCHEMAS", os.path.join(SHARED, "kafka-schemas/messa
 sys.path.insert(0, os.path.join(GOLDEN, "capture"))
 import kproto       # noqa: E402
 
-SECTIONS = os.environ.get("SECTIONS", "framing,produce,fetches,admin").split(",")
+SECTIONS = os.environ.get("SECTIONS", "prime,framing,produce,fetches,admin,groups").split(",")
 
 
 class Hole(int):

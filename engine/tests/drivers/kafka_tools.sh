@@ -1,5 +1,5 @@
 #!/bin/bash
-# Kafka 4.3.1's own command line tools against HOST:PORT, as far as they need no group.
+# Kafka 4.3.1's own command line tools against HOST:PORT.
 B=$1; OK=0; BAD=0; T=tools-$RANDOM$RANDOM; OUT=$(mktemp); trap 'rm -f "$OUT"' EXIT
 LIBS=${TIDELOG_CACHE:-$HOME/.cache/tidelog}/kafka-4.3.1/libs
 tool() { timeout 90 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -cp "$LIBS/*" "$@"; }
@@ -35,6 +35,16 @@ cat > "$OUT.json" <<J
 {"partitions":[{"topic":"$T","partition":$P,"offset":2}],"version":1}
 J
 tool org.apache.kafka.tools.DeleteRecordsCommand --bootstrap-server "$B" --offset-json-file "$OUT.json" > "$OUT" 2>&1; rm -f "$OUT.json"; check delete-records 'grep -q "low_watermark: 2" "$OUT"'
+groups() { tool org.apache.kafka.tools.consumer.group.ConsumerGroupCommand --bootstrap-server "$B" "$@" > "$OUT" 2>&1; }
+seq 1 30 | tool org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$B" --topic "$T-g" > "$OUT" 2>&1
+consume --topic "$T-g" --group "$T-g" --from-beginning --max-messages 30 --timeout-ms 30000; check console-consumer-group 'grep -q "Processed a total of 30 messages" "$OUT"'
+groups --list; check groups-list 'grep -qx "$T-g" "$OUT"'
+groups --describe --group "$T-g"; check groups-describe '[ "$(grep -c "^$T-g " "$OUT")" -ge 1 ] && awk -v g="$T-g" "\$1 == g {n += \$4} END {exit n != 30}" "$OUT"'
+groups --describe --group "$T-g" --state; check groups-describe-state 'grep -q "Empty" "$OUT"'
+groups --reset-offsets --group "$T-g" --topic "$T-g" --to-earliest --execute; check groups-reset 'grep -q "^$T-g " "$OUT"'
+consume --topic "$T-g" --group "$T-g" --max-messages 30 --timeout-ms 30000; check groups-read-again 'grep -q "Processed a total of 30 messages" "$OUT"'
+groups --delete-offsets --group "$T-g" --topic "$T-g"; check groups-delete-offsets 'grep -qi "success" "$OUT"'
+groups --delete --group "$T-g"; groups --list; check groups-delete '! grep -qx "$T-g" "$OUT"'
 tool org.apache.kafka.tools.BrokerApiVersionsCommand --bootstrap-server "$B" > "$OUT" 2>&1; check api-versions 'grep -q "Produce(0)" "$OUT"'
 topics --delete --topic "$T"; topics --list; check topics-delete '! grep -qx "$T" "$OUT"'
 echo "kafka-tools: $OK passed, $BAD failed"; [ $BAD = 0 ]

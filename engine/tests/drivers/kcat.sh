@@ -34,4 +34,11 @@ echo idem | kc -P -t "$T-idem" -p 0 -X enable.idempotence=true > "$OUT" 2>&1; kc
 head -c 900000 /dev/zero | tr '\0' x > "$OUT.big"; kc -P -t "$T-big" -p 0 "$OUT.big" > "$OUT" 2>&1
 kc -C -t "$T-big" -p 0 -o beginning -e -q -f '%S\n' > "$OUT" 2>&1; check large-record '[ "$(cat "$OUT")" = 900000 ]'; rm -f "$OUT.big"
 kc -L -t "$T-none-1" > "$OUT" 2>&1; check list-topic 'grep -q "partition 0, leader" "$OUT"'
+g="$T-group"; seq 1 40 | kc -P -t "$T-g" -p 0
+join() { kc -G "$g" -X auto.offset.reset=earliest -X session.timeout.ms=6000 -e -q "$@" "$T-g" > "$OUT" 2>&1; }
+join; check group-reads-all '[ "$(grep -cx "[0-9]*" "$OUT")" = 40 ]'
+join; check group-goes-on-where-it-was '[ "$(grep -cx "[0-9]*" "$OUT")" = 0 ]'
+echo 41 | kc -P -t "$T-g" -p 0; join; check group-reads-what-is-new '[ "$(grep -x "[0-9]*" "$OUT")" = 41 ]'
+join -X group.instance.id=one; echo 42 | kc -P -t "$T-g" -p 0; join -X group.instance.id=one; check group-static-member '[ "$(grep -x "[0-9]*" "$OUT")" = 42 ]'
+g="$g-coop"; join -X partition.assignment.strategy=cooperative-sticky; check group-cooperative '[ "$(grep -cx "[0-9]*" "$OUT")" = 42 ]'
 echo "kcat: $OK passed, $BAD failed"; [ $BAD = 0 ]

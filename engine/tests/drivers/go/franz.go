@@ -31,6 +31,10 @@ func franz(r *report, address, topic string) {
 	r.run("seek", f.seek)
 	r.run("long-poll", f.longPoll)
 	r.run("offsets-by-time", f.times)
+	for name, balancer := range map[string]kgo.GroupBalancer{"range": kgo.RangeBalancer(), "cooperative": kgo.CooperativeStickyBalancer()} {
+		r.run("group-"+name, func() error { return f.group(name, balancer) })
+	}
+	r.run("group-admin", f.groupAdmin)
 	r.run("partitions", f.partitions)
 	r.run("configs", f.configs)
 	r.run("leader-epoch", f.leaderEpoch)
@@ -188,6 +192,75 @@ func (f *franzChecks) times() error {
 		end, err := a.ListEndOffsets(ctx, topic)
 		if o, _ := end.Lookup(topic, 0); err != nil || o.Offset != 300 {
 			return fmt.Errorf("end %v %v", o, err)
+		}
+		return nil
+	})
+}
+
+// group: two members share what one left off, and nothing committed comes again.
+func (f *franzChecks) group(name string, balancer kgo.GroupBalancer) error {
+	topic, group := f.topic+"-zstd", f.topic+"-"+name
+	member := func() (*kgo.Client, context.Context, func(), error) {
+		return f.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.Balancers(balancer), kgo.DisableAutoCommit(),
+			kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(500*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	}
+	first, ctx, done, err := member()
+	if err != nil {
+		return err
+	}
+	for got := 0; got < 300; {
+		fetches := first.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			done()
+			return err
+		}
+		got += fetches.NumRecords()
+	}
+	err = first.CommitUncommittedOffsets(ctx)
+	done()
+	if err != nil {
+		return err
+	}
+	second, ctx, done, err := member()
+	if err != nil {
+		return err
+	}
+	defer done()
+	wait, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if n := second.PollFetches(wait).NumRecords(); n != 0 {
+		return fmt.Errorf("%d committed records came again", n)
+	}
+	return nil
+}
+
+func (f *franzChecks) groupAdmin() error {
+	topic, group := f.topic+"-zstd", f.topic+"-range"
+	return f.admin(func(ctx context.Context, a *kadm.Client) error {
+		listed, err := a.ListGroups(ctx)
+		if _, ok := listed[group]; err != nil || !ok {
+			return fmt.Errorf("%s is not among %v (%v)", group, listed.Groups(), err)
+		}
+		described, err := a.DescribeGroups(ctx, group)
+		if err != nil || described[group].State != "Empty" {
+			return fmt.Errorf("%+v %v", described[group], err)
+		}
+		offsets, err := a.FetchOffsets(ctx, group)
+		if at, ok := offsets.Lookup(topic, 0); err != nil || !ok || at.At != 300 {
+			return fmt.Errorf("%+v %v", at, err)
+		}
+		var wanted kadm.Offsets
+		wanted.AddOffset(topic, 0, 17, -1)
+		if _, err := a.CommitOffsets(ctx, group, wanted); err != nil {
+			return err
+		}
+		offsets, err = a.FetchOffsets(ctx, group)
+		if at, _ := offsets.Lookup(topic, 0); err != nil || at.At != 17 {
+			return fmt.Errorf("%+v %v", at, err)
+		}
+		gone, err := a.DeleteGroups(ctx, group)
+		if err != nil || gone[group].Err != nil {
+			return fmt.Errorf("%+v %v", gone[group], err)
 		}
 		return nil
 	})

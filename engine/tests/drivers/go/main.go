@@ -1,4 +1,4 @@
-// Command clients runs franz-go or sarama against a broker, without groups:
+// Command clients runs franz-go or sarama against a broker:
 //
 //	clients franz|sarama HOST:PORT
 //

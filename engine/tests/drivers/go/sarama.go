@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -34,6 +35,8 @@ func saramaChecks(r *report, address, topic string) {
 	}
 	r.run("offsets", s.offsets)
 	r.run("async-producer", s.async)
+	r.run("group", s.group)
+	r.run("group-admin", s.groupAdmin)
 	r.run("admin", s.admin)
 	r.run("delete-topics", s.remove)
 }
@@ -233,5 +236,100 @@ func (s *saramaRun) remove() error {
 			_, there := t[s.topic]
 			return err == nil && !there, err
 		})
+	})
+}
+
+// groupReader takes records until it has so many, marks them and ends its session.
+type groupReader struct {
+	want, got int
+	enough    context.CancelFunc
+}
+
+func (g *groupReader) Setup(sarama.ConsumerGroupSession) error   { return nil }
+func (g *groupReader) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+func (g *groupReader) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	for {
+		select {
+		case m, open := <-claim.Messages():
+			if !open {
+				return nil
+			}
+			g.got++
+			session.MarkMessage(m, "")
+			if g.got == g.want {
+				session.Commit()
+				g.enough()
+				return nil
+			}
+		case <-session.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (s *saramaRun) groupConfig() *sarama.Config {
+	c := s.config()
+	c.Consumer.Offsets.Initial = sarama.OffsetOldest
+	c.Consumer.Group.Session.Timeout = 6 * time.Second
+	c.Consumer.Group.Heartbeat.Interval = 500 * time.Millisecond
+	return c
+}
+
+// read consumes as a member of a group for at most that long; how many records came.
+func (s *saramaRun) read(group string, want int, longest time.Duration) (int, error) {
+	member, err := sarama.NewConsumerGroup(s.address, group, s.groupConfig())
+	if err != nil {
+		return 0, err
+	}
+	defer member.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	defer cancel()
+	reader := &groupReader{want: want, enough: cancel}
+	for ctx.Err() == nil {
+		if err := member.Consume(ctx, []string{s.topic + "-gzip"}, reader); err != nil && ctx.Err() == nil {
+			return reader.got, err
+		}
+	}
+	return reader.got, nil
+}
+
+func (s *saramaRun) group() error {
+	a, err := sarama.NewClient(s.address, s.config())
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	end, err := a.GetOffset(s.topic+"-gzip", 0, sarama.OffsetNewest)
+	if err != nil {
+		return err
+	}
+	if got, err := s.read(s.topic+"-g", int(end), 30*time.Second); err != nil || got != int(end) {
+		return fmt.Errorf("%d of %d records, %v", got, end, err)
+	}
+	if got, err := s.read(s.topic+"-g", 1, 6*time.Second); err != nil || got != 0 {
+		return fmt.Errorf("%d committed records came again, %v", got, err)
+	}
+	return nil
+}
+
+func (s *saramaRun) groupAdmin() error {
+	name := s.topic + "-g"
+	return s.withAdmin(func(a sarama.ClusterAdmin) error {
+		groups, err := a.ListConsumerGroups()
+		if _, ok := groups[name]; err != nil || !ok {
+			return fmt.Errorf("not listed: %v", err)
+		}
+		described, err := a.DescribeConsumerGroups([]string{name})
+		if err != nil || described[0].State != "Empty" {
+			return fmt.Errorf("%+v %v", described, err)
+		}
+		offsets, err := a.ListConsumerGroupOffsets(name, map[string][]int32{s.topic + "-gzip": {0}})
+		if err != nil || offsets.GetBlock(s.topic+"-gzip", 0).Offset <= 0 {
+			return fmt.Errorf("%+v %v", offsets, err)
+		}
+		if err := a.DeleteConsumerGroupOffset(name, s.topic+"-gzip", 0); err != nil {
+			return err
+		}
+		return a.DeleteConsumerGroup(name)
 	})
 }

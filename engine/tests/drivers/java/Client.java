@@ -9,7 +9,7 @@ import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.*;
 import org.apache.kafka.common.serialization.*;
 
-/** The Java client (kafka-clients 4.3.1) against HOST:PORT, without groups. Run as a single source file. */
+/** The Java client (kafka-clients 4.3.1) against HOST:PORT. Run as a single source file. */
 public class Client {
     interface Check { void run() throws Exception; }
 
@@ -149,6 +149,83 @@ public class Client {
         });
     }
 
+    static KafkaConsumer<String, String> member(String group, String topic, String... config) {
+        String[] all = Arrays.copyOf(config, config.length + 8);
+        System.arraycopy(new String[] {"group.id", group, "auto.offset.reset", "earliest", "session.timeout.ms", "6000", "heartbeat.interval.ms", "500"}, 0, all, config.length, 8);
+        var c = consumer(all);
+        c.subscribe(List.of(topic));
+        return c;
+    }
+
+    static void waitFor(Callable<Boolean> holds, List<KafkaConsumer<String, String>> members) throws Exception {
+        for (long end = System.currentTimeMillis() + 40000; !holds.call();) {
+            if (System.currentTimeMillis() > end) throw new AssertionError("did not become true");
+            for (var c : members) c.poll(Duration.ofMillis(100));
+        }
+    }
+
+    static void groupChecks(Admin admin) {
+        for (String assignor : List.of("Range", "RoundRobin", "Sticky", "CooperativeSticky")) run("group-" + assignor, () -> {
+            String topic = TOPIC + "-" + assignor, group = topic + "-g";
+            String[] how = {"partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor + "Assignor"};
+            get(admin.createTopics(List.of(new NewTopic(topic, 4, (short) 1))).all());
+            try (var producer = new KafkaProducer<>(Map.of("bootstrap.servers", (Object) address), new StringSerializer(), new StringSerializer())) {
+                for (int n = 0; n < 80; n++) producer.send(new ProducerRecord<>(topic, n % 4, "k" + n, "v" + n));
+            }
+            try (var first = member(group, topic, how)) {
+                equal(read(first, 80).stream().map(ConsumerRecord::value).distinct().count(), 80L);
+                first.commitSync();
+                try (var second = member(group, topic, how)) {
+                    waitFor(() -> first.assignment().size() == 2 && second.assignment().size() == 2, List.of(first, second));
+                    var both = new HashSet<>(first.assignment());
+                    both.addAll(second.assignment());
+                    equal(both.size(), 4);
+                }
+                waitFor(() -> first.assignment().size() == 4, List.of(first));
+            }
+            try (var again = member(group, topic, how)) {
+                waitFor(() -> again.assignment().size() == 4, List.of(again));
+                equal(again.poll(Duration.ofSeconds(1)).count(), 0);
+                equal(again.committed(Set.of(new TopicPartition(topic, 2))).get(new TopicPartition(topic, 2)).offset(), 20L);
+            }
+        });
+        run("group-static-member", () -> {
+            String topic = TOPIC + "-Range", group = TOPIC + "-static";
+            String[] how = {"group.instance.id", "one"};
+            try (var c = member(group, topic, how)) { waitFor(() -> c.assignment().size() == 4, List.of(c)); }
+            equal(get(admin.describeClassicGroups(List.of(group)).all()).get(group).members().size(), 1);
+            try (var c = member(group, topic, how)) {
+                waitFor(() -> c.assignment().size() == 4, List.of(c));
+                var gone = new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove("one")));
+                get(admin.removeMembersFromConsumerGroup(group, gone).all());
+                equal(get(admin.describeClassicGroups(List.of(group)).all()).get(group).members().size(), 0);
+            }
+        });
+        run("group-admin", () -> {
+            String topic = TOPIC + "-Range", group = topic + "-g";
+            var tp = new TopicPartition(topic, 1);
+            equal(get(admin.listGroups(ListGroupsOptions.forConsumerGroups()).all()).stream().anyMatch(g -> g.groupId().equals(group)), true);
+            var classic = new ListGroupsOptions().withTypes(Set.of(GroupType.CLASSIC)).inGroupStates(Set.of(GroupState.EMPTY));
+            equal(get(admin.listGroups(classic).all()).stream().anyMatch(g -> g.groupId().equals(group)), true);
+            var stable = new ListGroupsOptions().inGroupStates(Set.of(GroupState.STABLE));
+            equal(get(admin.listGroups(stable).all()).stream().anyMatch(g -> g.groupId().equals(group)), false);
+            equal(get(admin.describeConsumerGroups(List.of(group)).all()).get(group).groupState(), GroupState.EMPTY);
+            equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).size(), 4);
+            var two = Map.of(group, new ListConsumerGroupOffsetsSpec(), TOPIC + "-Sticky-g", new ListConsumerGroupOffsetsSpec());
+            equal(get(admin.listConsumerGroupOffsets(two).all()).size(), 2);
+            get(admin.alterConsumerGroupOffsets(group, Map.of(tp, new OffsetAndMetadata(7, Optional.of(0), "by hand"))).all());
+            var found = get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(tp);
+            equal(found.offset() + found.metadata(), "7by hand");
+            get(admin.deleteConsumerGroupOffsets(group, Set.of(tp)).all());
+            equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).size(), 3);
+            get(admin.deleteConsumerGroups(List.of(group)).all());
+            try {
+                get(admin.describeConsumerGroups(List.of(group)).all());
+                throw new AssertionError("it is still there");
+            } catch (ExecutionException e) { equal(e.getCause().getClass(), GroupIdNotFoundException.class); }
+        });
+    }
+
     static void adminChecks(Admin admin) {
         var topic = new ConfigResource(ConfigResource.Type.TOPIC, TOPIC);
         run("describe-cluster", () -> equal(get(admin.describeCluster().nodes()).size(), 1));
@@ -220,6 +297,7 @@ public class Client {
                 } catch (ExecutionException e) { equal(e.getCause().getClass(), RecordTooLargeException.class); }
             });
             consumerChecks();
+            groupChecks(admin);
             adminChecks(admin);
         }
         System.out.println("java: " + passed + " passed, " + failed + " failed");

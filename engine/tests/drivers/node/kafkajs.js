@@ -1,4 +1,4 @@
-// KafkaJS against HOST:PORT: producer and admin. Its consumer needs groups, so reading back is checked by offsets.
+// KafkaJS against HOST:PORT: producer, consumer groups and admin.
 const { Kafka, CompressionTypes, ConfigResourceTypes, logLevel } = require('kafkajs')
 
 const topic = `kafkajs-${Date.now()}`
@@ -58,6 +58,28 @@ async function main() {
     await produce(`${topic}-offsets`, 100)
     equal(await admin.fetchTopicOffsets(`${topic}-offsets`), [{ partition: 0, offset: '100', high: '100', low: '0' }])
     equal(await admin.fetchTopicOffsetsByTimestamp(`${topic}-offsets`, start + 40000), [{ partition: 0, offset: '40' }])
+  })
+  await run('group', async () => {
+    const groupId = `${topic}-g`
+    const read = async (want, wait) => {
+      const consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 500 })
+      const got = []
+      await consumer.connect()
+      await consumer.subscribe({ topic: `${topic}-offsets`, fromBeginning: true })
+      await consumer.run({ eachMessage: async ({ message }) => { got.push(message.value.toString()) } })
+      for (let n = 0; n < wait && (want === 0 || got.length < want); n++) await new Promise(resolve => setTimeout(resolve, 100))
+      await consumer.disconnect()
+      return got
+    }
+    equal((await read(100, 150)).length, 100)
+    equal(await read(0, 50), [])
+    equal((await admin.fetchOffsets({ groupId, topics: [`${topic}-offsets`] }))[0].partitions[0].offset, '100')
+    equal((await admin.listGroups()).groups.some(group => group.groupId === groupId), true)
+    equal((await admin.describeGroups([groupId])).groups[0].state, 'Empty')
+    await admin.setOffsets({ groupId, topic: `${topic}-offsets`, partitions: [{ partition: 0, offset: '42' }] })
+    equal((await admin.fetchOffsets({ groupId, topics: [`${topic}-offsets`] }))[0].partitions[0].offset, '42')
+    await admin.deleteGroups([groupId])
+    equal((await admin.listGroups()).groups.some(group => group.groupId === groupId), false)
   })
   await run('describe-cluster', async () => equal((await admin.describeCluster()).brokers.length, 1))
   await run('partitions', async () => {

@@ -1,4 +1,4 @@
-"""aiokafka against HOST:PORT, without groups."""
+"""aiokafka against HOST:PORT."""
 import asyncio, sys, time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -96,6 +96,43 @@ async def out_of_range():
     raise AssertionError("no error for offset 5000 of 100")
 
 
+async def member(name, topic):
+    c = AIOKafkaConsumer(topic, bootstrap_servers=ADDRESS, group_id=name, enable_auto_commit=False,
+                         auto_offset_reset="earliest", session_timeout_ms=6000, heartbeat_interval_ms=500)
+    await c.start()
+    return c
+
+
+async def group():
+    name, topic = f"{TOPIC}-g", f"{TOPIC}-group"
+    await admin(lambda a: a.create_topics([NewTopic(topic, 4, 1)]))
+    p = AIOKafkaProducer(bootstrap_servers=ADDRESS)
+    await p.start()
+    for n in range(80):
+        await p.send_and_wait(topic, b"v%d" % n, partition=n % 4)
+    await p.stop()
+    first = await member(name, topic)
+    try:
+        got = [await asyncio.wait_for(first.getone(), 20) for _ in range(80)]
+        assert len({m.value for m in got}) == 80
+        await first.commit()
+        second = await member(name, topic)
+        for _ in range(100):
+            both = [c.assignment() for c in (first, second)]
+            if [len(a) for a in both] == [2, 2]:
+                break
+            await asyncio.sleep(0.2)
+        assert both[0] | both[1] == {TopicPartition(topic, n) for n in range(4)} and not both[0] & both[1], both
+        assert await second.committed(TopicPartition(topic, 3)) == 20
+        await second.stop()
+    finally:
+        await first.stop()
+    listed = await admin(lambda a: a.list_consumer_groups())
+    assert name in [g[0] for g in listed], listed
+    offsets = await admin(lambda a: a.list_consumer_group_offsets(name))
+    assert {tp.partition: o.offset for tp, o in offsets.items()} == {n: 20 for n in range(4)}, offsets
+
+
 async def partitions():
     await admin(lambda a: a.create_partitions({TOPIC: NewPartitions(total_count=4)}))
     for _ in range(50):
@@ -123,6 +160,6 @@ for c in ("none", "gzip", "snappy", "lz4", "zstd"):
     run(f"codec-{c}", codec, c)
 for a in (0, 1, "all"):
     run(f"acks-{a}", acks, a)
-for check in (idempotent, seek, read_committed, times, out_of_range, partitions, delete):
+for check in (group, idempotent, seek, read_committed, times, out_of_range, partitions, delete):
     run(check.__name__.replace("_", "-"), check)
 report.close()

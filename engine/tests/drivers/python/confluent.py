@@ -1,7 +1,7 @@
-"""confluent-kafka (librdkafka) against HOST:PORT, without groups."""
+"""confluent-kafka (librdkafka) against HOST:PORT."""
 import sys, time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
                                    OffsetSpec, ResourceType)
 from report import Report
@@ -155,11 +155,99 @@ def delete():
     until(lambda: TOPIC not in admin.list_topics(timeout=10).topics)
 
 
+def member(group, topic, **config):
+    c = Consumer({**BASE, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                  "session.timeout.ms": 6000, "heartbeat.interval.ms": 500, **config})
+    c.subscribe([topic])
+    return c
+
+
+def poll_all(members, holds, seconds=40):
+    got, end = [], time.monotonic() + seconds
+    while not holds(got):
+        assert time.monotonic() < end, "did not become true"
+        for c in members:
+            m = c.poll(0.1)
+            if m is not None:
+                if m.error():
+                    raise KafkaException(m.error())
+                got.append(m)
+    return got
+
+
+def group(strategy):
+    topic, name = f"{TOPIC}-{strategy}", f"{TOPIC}-{strategy}-g"
+    admin.create_topics([NewTopic(topic, 4, 1)])[topic].result(20)
+    producer = Producer(BASE)
+    for n in range(80):
+        producer.produce(topic, b"v%d" % n, partition=n % 4)
+    assert producer.flush(20) == 0
+    how = {"partition.assignment.strategy": strategy}
+    first = member(name, topic, **how)
+    try:
+        got = poll_all([first], lambda got: len(got) >= 80)
+        assert len({m.value() for m in got}) == 80
+        first.commit(asynchronous=False)
+        second = member(name, topic, **how)
+        poll_all([first, second], lambda _: len(first.assignment()) == 2 and len(second.assignment()) == 2)
+        both = {p.partition for p in first.assignment()} | {p.partition for p in second.assignment()}
+        assert both == {0, 1, 2, 3}, both
+        second.close()
+        poll_all([first], lambda _: len(first.assignment()) == 4)
+    finally:
+        first.close()
+    again = member(name, topic, **how)
+    try:
+        poll_all([again], lambda got: len(again.assignment()) == 4 and not got)
+        assert again.poll(1) is None, "a committed record came again"
+        done = again.committed([TopicPartition(topic, p) for p in range(4)], timeout=10)
+        assert [t.offset for t in done] == [20] * 4, done
+    finally:
+        again.close()
+
+
+def static_member():
+    topic, name = f"{TOPIC}-range", f"{TOPIC}-static"
+    how = {"group.instance.id": "one", "session.timeout.ms": 10000}
+    c = member(name, topic, **how)
+    poll_all([c], lambda _: len(c.assignment()) == 4)
+    generation = admin.describe_consumer_groups([name])[name].result(20).members[0].member_id
+    c.close()                                      # a static member does not leave
+    c = member(name, topic, **how)
+    poll_all([c], lambda _: len(c.assignment()) == 4)
+    now = admin.describe_consumer_groups([name])[name].result(20).members
+    assert len(now) == 1 and now[0].group_instance_id == "one" and now[0].member_id != generation, now
+    c.close()
+
+
+def group_admin():
+    topic, name = f"{TOPIC}-range", f"{TOPIC}-range-g"
+    listed = admin.list_consumer_groups().result(20)
+    assert not listed.errors and name in [g.group_id for g in listed.valid]
+    described = admin.describe_consumer_groups([name])[name].result(20)
+    assert described.state.name == "EMPTY" and described.group_id == name, described.state
+    ask = lambda: admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)])[name].result(20).topic_partitions
+    assert sorted((t.partition, t.offset) for t in ask()) == [(p, 20) for p in range(4)]
+    change = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, 1, 7)])
+    admin.alter_consumer_group_offsets([change])[name].result(20)
+    assert {t.partition: t.offset for t in ask()}[1] == 7
+    admin.delete_consumer_groups([name])[name].result(20)
+    assert name not in [g.group_id for g in admin.list_consumer_groups().result(20).valid]
+    try:
+        admin.delete_consumer_groups([name])[name].result(20)
+    except KafkaException as e:
+        assert e.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND, e
+    else:
+        raise AssertionError("deleted twice")
+
+
 report.run("create-topics", create)
 for c in ("none", "gzip", "snappy", "lz4", "zstd"):
     report.run(f"codec-{c}", codec, c)
 for a in ("0", "1", "all"):
     report.run(f"acks-{a}", acks, a)
-for check in (idempotent, seek, times, list_offsets, partitions, configs, bad_config, cluster, delete_records, delete):
+for strategy in ("range", "roundrobin", "cooperative-sticky"):
+    report.run(f"group-{strategy}", group, strategy)
+for check in (static_member, group_admin, idempotent, seek, times, list_offsets, partitions, configs, bad_config, cluster, delete_records, delete):
     report.run(check.__name__.replace("_", "-"), check)
 report.close()

@@ -1,4 +1,4 @@
-"""kafka-python against HOST:PORT, without groups."""
+"""kafka-python against HOST:PORT."""
 import sys, time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -89,6 +89,34 @@ def times():
         c.close()
 
 
+def member(group, **config):
+    return KafkaConsumer(f"{TOPIC}-none", bootstrap_servers=ADDRESS, group_id=group, enable_auto_commit=False,
+                         auto_offset_reset="earliest", session_timeout_ms=6000, heartbeat_interval_ms=500, **config)
+
+
+def group():
+    name, tp = f"{TOPIC}-g", TopicPartition(f"{TOPIC}-none", 0)
+    c = member(name)
+    try:
+        got, end = 0, time.monotonic() + 30
+        while got < 100 and time.monotonic() < end:
+            got += sum(map(len, c.poll(500).values()))
+        assert got == 100, got
+        c.commit()
+        assert c.committed(tp) == 100
+    finally:
+        c.close()
+    c = member(name)
+    try:
+        end = time.monotonic() + 20
+        while not c.assignment() and time.monotonic() < end:
+            assert not c.poll(500), "a committed record came again"
+        assert c.position(tp) == 100
+    finally:
+        c.close()
+    assert name in [g[0] if isinstance(g, tuple) else g["group_id"] for g in until(admin.list_groups if hasattr(admin, "list_groups") else admin.list_consumer_groups)]
+
+
 def describe():
     assert len(admin.describe_topics([TOPIC])[0]["partitions"]) == 2
     assert admin.describe_cluster()["brokers"]
@@ -104,6 +132,6 @@ for c in ("none", "gzip", "snappy", "lz4", "zstd"):
     report.run(f"codec-{c}", codec, c)
 for a in (0, 1, "all"):
     report.run(f"acks-{a}", acks, a)
-for check in (idempotent, seek, times, describe, delete):
+for check in (idempotent, seek, times, group, describe, delete):
     report.run(check.__name__.replace("_", "-"), check)
 report.close()

@@ -1,0 +1,142 @@
+//! librdkafka's consumer groups against a real node: who owns what, what is committed, and what a restart or a deleted
+//! topic leaves of it.
+
+mod node;
+
+use std::time::Duration;
+
+use node::{PATIENCE, TestNode, produce, values};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+fn member(node: &TestNode, group: &str, topic: &str, more: &[(&str, &str)]) -> BaseConsumer {
+    let mut config = node.client(&[
+        ("group.id", group),
+        ("enable.auto.commit", "false"),
+        ("auto.offset.reset", "earliest"),
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "200"),
+    ]);
+    for (key, value) in more {
+        config.set(*key, *value);
+    }
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    consumer.subscribe(&[topic]).expect("subscribed");
+    consumer
+}
+
+/// Polls everybody until that holds; gives what they read meanwhile.
+fn until(members: &[&BaseConsumer], mut holds: impl FnMut(&[String]) -> bool) -> Vec<String> {
+    let mut read = Vec::new();
+    let mut rounds = 0;
+    while !holds(&read) {
+        rounds += 1;
+        assert!(rounds < 1_200, "did not become true; read {}", read.len());
+        for member in members {
+            if let Some(Ok(message)) = member.poll(Duration::from_millis(50)) {
+                let value = message.payload().expect("a value");
+                read.push(String::from_utf8(value.to_vec()).expect("text"));
+            }
+        }
+    }
+    read
+}
+
+fn owned(member: &BaseConsumer) -> Vec<i32> {
+    let assignment = member.assignment().expect("an assignment");
+    assignment
+        .elements()
+        .iter()
+        .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+        .collect()
+}
+
+fn committed(member: &BaseConsumer, topic: &str) -> Offset {
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(topic, 0);
+    let found = member
+        .committed_offsets(asked, PATIENCE)
+        .expect("committed offsets");
+    found.elements()[0].offset()
+}
+
+fn commit(member: &BaseConsumer, topic: &str, offset: i64) {
+    let mut wish = TopicPartitionList::new();
+    wish.add_partition_offset(topic, 0, Offset::Offset(offset))
+        .expect("a good offset");
+    member.commit(&wish, CommitMode::Sync).expect("committed");
+}
+
+const FAST: [(&str, &str); 3] = [
+    ("group.initial.rebalance.delay.ms", "100"),
+    ("offsets.topic.num.partitions", "5"),
+    ("num.partitions", "4"),
+];
+
+#[test]
+fn members_share_partitions_and_take_over_from_who_leaves() {
+    let node = TestNode::start(&FAST);
+    for strategy in ["range", "cooperative-sticky"] {
+        let topic = format!("shared-{strategy}");
+        produce(&node, &topic, &[], &values("v", 40));
+        let how = [("partition.assignment.strategy", strategy)];
+        let first = member(&node, &topic, &topic, &how);
+        let read = until(&[&first], |read| read.len() == 40);
+        assert_eq!(read.len(), 40);
+        let second = member(&node, &topic, &topic, &how);
+        until(&[&first, &second], |_| {
+            owned(&first).len() == 2 && owned(&second).len() == 2
+        });
+        let mut both = [owned(&first), owned(&second)].concat();
+        both.sort_unstable();
+        assert_eq!(both, [0, 1, 2, 3]);
+        drop(second);
+        until(&[&first], |_| owned(&first).len() == 4);
+    }
+}
+
+#[test]
+fn committed_offsets_and_members_survive_a_restart() {
+    let mut node = TestNode::start(&FAST);
+    produce(&node, "kept", &[], &values("before", 10));
+    let reader = member(&node, "keeper", "kept", &[]);
+    until(&[&reader], |read| read.len() == 10);
+    commit(&reader, "kept", 7);
+    assert_eq!(committed(&reader, "kept"), Offset::Offset(7));
+    drop(reader);
+    node.restart();
+    let reader = member(&node, "keeper", "kept", &[]);
+    let read = until(&[&reader], |read| read.len() >= 3);
+    assert_eq!(read, values("before", 10)[7..]);
+    assert_eq!(committed(&reader, "kept"), Offset::Offset(7));
+}
+
+#[test]
+fn a_deleted_topic_takes_its_committed_offsets_along() {
+    let mut node = TestNode::start(&FAST);
+    produce(&node, "gone", &[], &values("v", 5));
+    produce(&node, "stays", &[], &values("v", 5));
+    let outsider: BaseConsumer = node
+        .client(&[("group.id", "outsider")])
+        .create()
+        .expect("a consumer");
+    commit(&outsider, "gone", 4);
+    commit(&outsider, "stays", 3);
+    let admin: AdminClient<DefaultClientContext> = node.client(&[]).create().expect("an admin");
+    let deleted =
+        futures_lite::future::block_on(admin.delete_topics(&["gone"], &AdminOptions::new()));
+    assert_eq!(deleted.expect("an answer"), [Ok("gone".to_owned())]);
+    produce(&node, "gone", &[], &values("again", 2));
+    assert_eq!(committed(&outsider, "gone"), Offset::Invalid);
+    assert_eq!(committed(&outsider, "stays"), Offset::Offset(3));
+    drop(outsider);
+    node.restart();
+    let outsider: BaseConsumer = node
+        .client(&[("group.id", "outsider")])
+        .create()
+        .expect("a consumer");
+    assert_eq!(committed(&outsider, "gone"), Offset::Invalid);
+    assert_eq!(committed(&outsider, "stays"), Offset::Offset(3));
+}
