@@ -1,6 +1,6 @@
-//! `tidelog log`: work on the logs of a stopped node.
+//! `tidelog log import`: takes a partition of Apache Kafka into the data directory of a stopped node.
 //!
-//! Import reads Kafka's directory to its end before anything of ours changes, and holds the data directory's lock all
+//! It reads Kafka's directory to its end before anything of ours changes, and holds the data directory's lock all
 //! along. A partition that exists takes an import as long as it never held a record, so an import that was cut off is
 //! simply done again.
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use net::platform::Runtime;
 use tuning::BrokerConfig;
 
@@ -38,13 +38,6 @@ const READ_BYTES: usize = 1 << 20;
 /// A partition that exists is given a leader this many times at most, to reach the epoch of what it takes in.
 const EPOCHS_MAX: i32 = 100_000;
 
-/// Work on the logs of a stopped node.
-#[derive(Debug, Clone, Subcommand)]
-pub enum LogCommand {
-    /// Take in a partition directory of Apache Kafka.
-    Import(ImportArguments),
-}
-
 /// What to take in, and where to.
 #[derive(Debug, Clone, Args)]
 pub struct ImportArguments {
@@ -60,16 +53,8 @@ pub struct ImportArguments {
     settings: SettingsArguments,
 }
 
-impl LogCommand {
-    pub(super) fn run(self) -> Outcome<()> {
-        match self {
-            LogCommand::Import(arguments) => arguments.run(),
-        }
-    }
-}
-
 impl ImportArguments {
-    fn run(self) -> Outcome<()> {
+    pub(super) fn run(self) -> Outcome<()> {
         let ImportArguments {
             directory,
             topic,

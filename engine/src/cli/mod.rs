@@ -8,7 +8,10 @@ mod config;
 mod consume;
 mod group;
 mod kafka_names;
+mod log;
+mod log_dump;
 mod log_import;
+mod log_quarantine;
 mod offsets;
 mod output;
 mod produce;
@@ -76,9 +79,9 @@ pub enum Command {
     /// About the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Work on the logs of a stopped node.
+    /// Look into the files of a data directory, or change them while the node is stopped.
     #[command(subcommand)]
-    Log(log_import::LogCommand),
+    Log(log::LogCommand),
     /// Look at the host and measure its disk.
     #[command(subcommand)]
     Tune(tune::TuneCommand),

@@ -167,7 +167,7 @@ pub(super) fn encode_batch(
 }
 
 /// The records of a run of good batches, oldest first.
-pub(super) fn decode_batches(bytes: &[u8]) -> Result<Vec<Record>, RecordError> {
+pub(crate) fn decode_batches(bytes: &[u8]) -> Result<Vec<Record>, RecordError> {
     let mut records = Vec::new();
     for batch in split_batches(bytes) {
         let batch = batch.map_err(|error| RecordError {

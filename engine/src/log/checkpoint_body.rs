@@ -29,6 +29,7 @@ struct Partition {
     epochs: Vec<(i32, i64)>,
     producers: Vec<Producer>,
     aborted: Vec<Aborted>,
+    /// First and last offset; those that readers step over once more, with the last offset's complement.
     quarantined: Vec<(i64, i64)>,
     end_unproved: bool,
 }
@@ -130,6 +131,12 @@ fn to_archive(partition: &PartitionCheckpoint) -> Partition {
             .quarantined
             .iter()
             .map(|range| (range.first.0, range.last.0))
+            .chain(
+                partition
+                    .stepped_over
+                    .iter()
+                    .map(|range| (range.first.0, !range.last.0)),
+            )
             .collect(),
         end_unproved: partition.end_unproved,
     }
@@ -198,14 +205,8 @@ fn from_archive(partition: Partition) -> PartitionCheckpoint {
                 last_stable_offset: Offset(aborted.last_stable_offset),
             })
             .collect(),
-        quarantined: partition
-            .quarantined
-            .into_iter()
-            .map(|(first, last)| QuarantinedRange {
-                first: Offset(first),
-                last: Offset(last),
-            })
-            .collect(),
+        quarantined: ranges(&partition.quarantined, |last| last),
+        stepped_over: ranges(&partition.quarantined, |last| !last),
         end_unproved: partition.end_unproved,
     }
 }
@@ -230,4 +231,14 @@ fn producer_from_archive(producer: Producer) -> (ProducerId, ProducerEntry) {
         &batches,
     );
     (ProducerId(producer.producer_id), entry)
+}
+
+/// The ranges whose last offset is not negative once `read`.
+fn ranges(stored: &[(i64, i64)], read: fn(i64) -> i64) -> Vec<QuarantinedRange> {
+    let found = stored.iter().filter(|(_, last)| read(*last) >= 0);
+    let range = |(first, last): &(i64, i64)| QuarantinedRange {
+        first: Offset(*first),
+        last: Offset(read(*last)),
+    };
+    found.map(range).collect()
 }

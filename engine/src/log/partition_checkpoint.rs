@@ -30,6 +30,8 @@ pub struct PartitionCheckpoint {
     pub aborted: Vec<AbortedTransaction>,
     /// Ranges not to be served, ascending.
     pub quarantined: Vec<QuarantinedRange>,
+    /// Those of them, or parts of them, that an operator decided readers step over (C9).
+    pub stepped_over: Vec<QuarantinedRange>,
     /// The end cannot be proved: appends are refused.
     pub end_unproved: bool,
 }
@@ -53,6 +55,7 @@ impl PartitionCheckpoint {
             producers: Vec::new(),
             aborted: Vec::new(),
             quarantined: Vec::new(),
+            stepped_over: Vec::new(),
             end_unproved: false,
         }
     }

@@ -114,7 +114,11 @@ impl PartitionLog {
             aborted: AbortedTransactions::restore(checkpoint.aborted),
             segments,
             planned: VecDeque::new(),
-            quarantine: Quarantine::restore(checkpoint.quarantined, checkpoint.end_unproved),
+            quarantine: Quarantine::restore(
+                checkpoint.quarantined,
+                checkpoint.stepped_over,
+                checkpoint.end_unproved,
+            ),
             swapping: None,
         };
         log.move_offsets(
@@ -142,6 +146,7 @@ impl PartitionLog {
                 .collect(),
             aborted: self.aborted.iter().copied().collect(),
             quarantined: self.quarantine.ranges().to_vec(),
+            stepped_over: self.quarantine.stepped_over().to_vec(),
             end_unproved: self.quarantine.end_unproved,
         }
     }
@@ -561,20 +566,20 @@ impl PartitionLog {
         if request.isolation == Isolation::ReadCommitted {
             plan.upper_bound = offsets.last_stable();
         }
-        if let Some(range) = self.quarantine.next(request.offset) {
-            if range.first <= request.offset {
-                return Err(ReadError::Quarantined {
-                    first: range.first,
-                    last: range.last,
-                });
+        match self.quarantine.read_from(request.offset) {
+            Ok((offset, before)) => {
+                plan.offset = offset;
+                plan.upper_bound = before.map_or(plan.upper_bound, |end| plan.upper_bound.min(end));
             }
-            plan.upper_bound = plan.upper_bound.min(range.first);
+            Err(QuarantinedRange { first, last }) => {
+                return Err(ReadError::Quarantined { first, last });
+            }
         }
-        if request.offset >= plan.upper_bound || (request.bytes_max == 0 && !request.at_least_one) {
+        if plan.offset >= plan.upper_bound || (request.bytes_max == 0 && !request.at_least_one) {
             return Ok(plan);
         }
         if request.isolation == Isolation::ReadCommitted {
-            plan.aborted = self.aborted.between(request.offset, plan.upper_bound);
+            plan.aborted = self.aborted.between(plan.offset, plan.upper_bound);
         }
         self.plan_source(&mut plan, cache);
         Ok(plan)
