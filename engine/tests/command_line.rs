@@ -161,3 +161,40 @@ fn nobody_listens_and_wrong_words_are_told() {
         &docs[..200]
     );
 }
+
+#[test]
+fn records_are_written_and_read_in_the_forms_of_kcat_and_rpk() {
+    let node = Node::started();
+    let run = |words: &[&str], input: &str| node.command(words, input.as_bytes()).ok();
+    run(&["topic", "create", "t", "-p", "1"], "");
+    let lines: String = (0..10).map(|n| format!("k{n} v {n}\n")).collect();
+    run(
+        &["produce", "--topic", "t", "-f", "%k %v\\n", "-H", "a=1"],
+        &lines,
+    );
+    run(&["produce", "t", "-f", "%k"], "gone\n");
+    let read = |span: &str| {
+        run(
+            &["consume", "--topic", "t", "-e", "-o", span, "-f", "%o:%k "],
+            "",
+        )
+    };
+    assert_eq!(read("-3"), "8:k8 9:k9 10:gone ");
+    assert_eq!(read("+9"), "9:k9 10:gone ");
+    assert_eq!(read("2:4"), "2:k2 3:k3 ");
+    assert_eq!(read(":2"), "0:k0 1:k1 ");
+    assert_eq!(read("@0:@2200-01-01").matches(':').count(), 11);
+    assert_eq!(read("@2200-01-01"), "");
+    assert_eq!(
+        run(
+            &["consume", "t", "-o", "1", "-n", "1", "-f", "%s %h\\n"],
+            ""
+        ),
+        "v 1 a=1\n"
+    );
+    let json = run(&["consume", "t", "-o", "10", "-n", "1", "-f", "json"], "");
+    assert!(
+        json.contains("\"key\":\"gone\",\"value\":null,\"headers\":[]}\n"),
+        "{json}"
+    );
+}

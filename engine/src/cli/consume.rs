@@ -20,7 +20,7 @@ use super::offsets::{self, EARLIEST, LATEST};
 use super::template::Template;
 use super::{
     ConnectArguments, Failure, Outcome, PATIENCE, RETRY_PAUSE, error_name, is_stale_metadata,
-    output, topic_with_leaders,
+    output, time, topic_with_leaders,
 };
 
 /// Bytes of records in one answer, and of one partition in it.
@@ -35,17 +35,21 @@ const PRINT_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone, Args)]
 pub struct ConsumeArguments {
     /// Topic to read.
-    topic: String,
-    /// Where to begin: start, end, or an offset.
-    #[arg(short, long, value_name = "WHERE", default_value = "start", value_parser = Begin::parse)]
-    offset: Begin,
+    #[arg(required_unless_present = "flagged")]
+    topic: Option<String>,
+    /// The same, as Kafka's tools want it.
+    #[arg(long = "topic", value_name = "TOPIC", conflicts_with = "topic")]
+    flagged: Option<String>,
+    /// Where to begin: start, end, an offset, -N (N before the end), +N (N behind the start) or @TIME; with :WHERE also where to end, as in 5:10 or :end.
+    #[arg(short, long, value_name = "WHERE", default_value = "start", value_parser = Span::parse, allow_hyphen_values = true)]
+    offset: Span,
     /// Only this partition; may be given several times.
     #[arg(short, long = "partition", value_name = "N")]
     partitions: Vec<i32>,
     /// Stop after this many records.
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", visible_alias = "max-messages")]
     num: Option<u64>,
-    /// How a record is printed: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %v value, %V its length, %h headers, %%, and \n \t \r \0 \\.
+    /// How a record is printed: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %v value, %V its length, %h headers, %%, and \n \t \r \0 \\; or json.
     #[arg(short, long, value_name = "FORMAT", default_value = "%v\\n", value_parser = Template::parse)]
     format: Template,
     /// Stop at what was the end when the command began.
@@ -55,30 +59,120 @@ pub struct ConsumeArguments {
     connect: ConnectArguments,
 }
 
+/// From where to where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
+struct Span {
+    begin: Place,
+    end: Option<Place>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
     Start,
     End,
     At(i64),
+    BeforeEnd(i64),
+    AfterStart(i64),
+    /// The first record of this time or later, in milliseconds.
+    Time(i64),
 }
 
-impl Begin {
-    fn parse(text: &str) -> Result<Begin, String> {
-        match text {
-            "start" | "beginning" => Ok(Begin::Start),
-            "end" => Ok(Begin::End),
-            number => match number.parse() {
-                Ok(offset) if offset >= 0 => Ok(Begin::At(offset)),
-                _ => Err("neither start nor end nor an offset".to_owned()),
-            },
+impl Span {
+    fn parse(text: &str) -> Result<Span, String> {
+        // A time has colons of its own: only one before another time separates.
+        let (begin, end) = match text.strip_prefix('@') {
+            Some(time) => time.split_once(":@").map_or((text, None), |(first, _)| {
+                (&text[..=first.len()], Some(&text[first.len() + 2..]))
+            }),
+            None => text
+                .split_once(':')
+                .map_or((text, None), |(begin, end)| (begin, Some(end))),
+        };
+        let begin = if begin.is_empty() {
+            Place::Start
+        } else {
+            Place::parse(begin)?
+        };
+        Ok(Span {
+            begin,
+            end: end.map(Place::parse).transpose()?,
+        })
+    }
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Place, String> {
+        let number = |digits: &str| digits.parse().ok().filter(|number: &i64| *number >= 0);
+        let wrong = || "want start, end, an offset, -N, +N or @TIME".to_owned();
+        if let Some(time) = text.strip_prefix('@') {
+            return match number(time) {
+                // Ten digits are seconds until the year 2286, thirteen are milliseconds.
+                Some(seconds) if time.len() <= 11 => Ok(Place::Time(seconds.saturating_mul(1_000))),
+                Some(milliseconds) => Ok(Place::Time(milliseconds)),
+                None => time::parse_datetime_ms(time).map(Place::Time),
+            };
         }
+        match (text, text.strip_prefix('-'), text.strip_prefix('+')) {
+            ("start" | "beginning" | "earliest", ..) => Ok(Place::Start),
+            ("end" | "latest", ..) => Ok(Place::End),
+            (_, Some(back), _) => number(back).map(Place::BeforeEnd).ok_or_else(wrong),
+            (.., Some(on)) => number(on).map(Place::AfterStart).ok_or_else(wrong),
+            _ => number(text).map(Place::At).ok_or_else(wrong),
+        }
+    }
+
+    /// The offset in each partition.
+    async fn find(
+        self,
+        cluster: &mut Cluster,
+        topic: &Topic,
+        partitions: &[i32],
+    ) -> Outcome<BTreeMap<i32, i64>> {
+        let at = |offset: i64| {
+            partitions
+                .iter()
+                .map(|partition| (*partition, offset))
+                .collect()
+        };
+        let timestamp = match self {
+            Place::At(offset) => return Ok(at(offset)),
+            Place::Start => return offsets::list(cluster, topic, partitions, EARLIEST).await,
+            Place::End => return offsets::list(cluster, topic, partitions, LATEST).await,
+            Place::BeforeEnd(_) | Place::AfterStart(_) => None,
+            Place::Time(time) => Some(time),
+        };
+        let starts = offsets::list(cluster, topic, partitions, EARLIEST).await?;
+        let ends = offsets::list(cluster, topic, partitions, LATEST).await?;
+        let by_time = match timestamp {
+            Some(time) => offsets::list(cluster, topic, partitions, time).await?,
+            None => BTreeMap::new(),
+        };
+        let place = |(partition, start): (i32, i64)| {
+            let end = ends[&partition];
+            let offset = match self {
+                Place::BeforeEnd(count) => end.saturating_sub(count).max(start),
+                Place::AfterStart(count) => start.saturating_add(count).min(end),
+                // All records are older.
+                _ => by_time
+                    .get(&partition)
+                    .copied()
+                    .filter(|offset| *offset >= 0)
+                    .unwrap_or(end),
+            };
+            (partition, offset)
+        };
+        Ok(starts.into_iter().map(place).collect())
     }
 }
 
 impl ConsumeArguments {
     pub(super) async fn run(self, runtime: Runtime) -> Outcome<()> {
+        let name = self
+            .topic
+            .or(self.flagged)
+            .expect("one of them is required");
         let mut cluster = self.connect.connect(&runtime).await?;
-        let topic = topic_with_leaders(&mut cluster, &self.topic, false).await?;
+        let topic = topic_with_leaders(&mut cluster, &name, false).await?;
         let partitions = match self.partitions.is_empty() {
             true => topic
                 .partitions
@@ -87,21 +181,19 @@ impl ConsumeArguments {
                 .collect(),
             false => self.partitions.clone(),
         };
-        let begin = match self.offset {
-            Begin::Start => offsets::list(&mut cluster, &topic, &partitions, EARLIEST).await?,
-            Begin::End => offsets::list(&mut cluster, &topic, &partitions, LATEST).await?,
-            Begin::At(offset) => partitions
-                .iter()
-                .map(|partition| (*partition, offset))
-                .collect(),
-        };
-        let ends = match self.until_end {
-            true => Some(offsets::list(&mut cluster, &topic, &partitions, LATEST).await?),
-            false => None,
+        let begin = self
+            .offset
+            .begin
+            .find(&mut cluster, &topic, &partitions)
+            .await?;
+        let end = self.offset.end.or(self.until_end.then_some(Place::End));
+        let ends = match end {
+            Some(end) => Some(end.find(&mut cluster, &topic, &partitions).await?),
+            None => None,
         };
         let printer = Printer {
             template: self.format,
-            topic: self.topic,
+            topic: name,
             left: self.num.unwrap_or(u64::MAX),
             positions: begin,
             ends,
@@ -401,10 +493,34 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_words_or_numbers() {
-        assert_eq!(Begin::parse("start"), Ok(Begin::Start));
-        assert_eq!(Begin::parse("end"), Ok(Begin::End));
-        assert_eq!(Begin::parse("42"), Ok(Begin::At(42)));
-        assert!(Begin::parse("-1").is_err() && Begin::parse("soon").is_err());
+    fn a_span_begins_and_ends_where_kcat_and_rpk_say() {
+        let span = |begin, end| Ok(Span { begin, end });
+        for (text, expected) in [
+            ("start", span(Place::Start, None)),
+            ("end", span(Place::End, None)),
+            ("42", span(Place::At(42), None)),
+            ("-10", span(Place::BeforeEnd(10), None)),
+            ("+3", span(Place::AfterStart(3), None)),
+            (":end", span(Place::Start, Some(Place::End))),
+            ("5:10", span(Place::At(5), Some(Place::At(10)))),
+            ("@1700000000", span(Place::Time(1_700_000_000_000), None)),
+            ("@1700000000000", span(Place::Time(1_700_000_000_000), None)),
+            (
+                "@2023-11-14T22:13:20",
+                span(Place::Time(1_700_000_000_000), None),
+            ),
+            (
+                "@2023-11-14T22:13:20:@1700000001",
+                span(
+                    Place::Time(1_700_000_000_000),
+                    Some(Place::Time(1_700_000_001_000)),
+                ),
+            ),
+        ] {
+            assert_eq!(Span::parse(text), expected, "{text}");
+        }
+        for wrong in ["soon", "--1", "@soon", "5:", "1:2:3"] {
+            assert!(Span::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

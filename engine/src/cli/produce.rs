@@ -35,7 +35,17 @@ const LINE_BYTES_MAX: usize = 100 << 20;
 #[derive(Debug, Clone, Args)]
 pub struct ProduceArguments {
     /// Topic to write to; the broker may create it.
-    topic: String,
+    #[arg(required_unless_present = "flagged")]
+    topic: Option<String>,
+    /// The same, as Kafka's tools want it.
+    #[arg(long = "topic", value_name = "TOPIC", conflicts_with = "topic")]
+    flagged: Option<String>,
+    /// What a line looks like: %k key, %v value, %%, and what stands between them, as in '%k %v'.
+    #[arg(short, long, value_name = "FORMAT", conflicts_with = "key_separator", value_parser = LineFormat::parse)]
+    format: Option<LineFormat>,
+    /// A header of every record; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
     /// What stands between key and value of a line; without it lines are values.
     #[arg(short, long, value_name = "TEXT")]
     key_separator: Option<String>,
@@ -50,6 +60,11 @@ pub struct ProduceArguments {
     acks: i16,
     #[command(flatten)]
     connect: ConnectArguments,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("give it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn codec(name: &str) -> Result<Compression, String> {
@@ -69,15 +84,16 @@ fn acks(text: &str) -> Result<i16, String> {
 impl ProduceArguments {
     pub(super) async fn run(self, runtime: Runtime) -> Outcome<()> {
         let mut cluster = self.connect.connect(&runtime).await?;
-        let topic = topic_with_leaders(&mut cluster, &self.topic, true).await?;
+        let name = self.topic.as_ref().or(self.flagged.as_ref());
+        let name = name.expect("one of them is required");
+        let topic = topic_with_leaders(&mut cluster, name, true).await?;
         let count = i32::try_from(topic.partitions.len()).expect("partition counts are 32-bit");
         if let Some(partition) = self
             .partition
             .filter(|partition| !(0..count).contains(partition))
         {
             return Err(Failure::Said(format!(
-                "topic {} has no partition {partition}",
-                self.topic
+                "topic {name} has no partition {partition}"
             )));
         }
         let start = i32::try_from(runtime.random_u64() % u64::from(count.unsigned_abs().max(1)))
@@ -190,7 +206,8 @@ type Sealed = BTreeMap<i32, VecDeque<Bytes>>;
 
 /// Sorts records into batches.
 struct Batcher {
-    key_separator: Option<Vec<u8>>,
+    format: Option<LineFormat>,
+    headers: Vec<(String, String)>,
     fixed: Option<i32>,
     compression: Compression,
     partitions: i32,
@@ -203,10 +220,11 @@ struct Batcher {
 impl Batcher {
     fn new(arguments: &ProduceArguments, partitions: i32, first: i32) -> Batcher {
         Batcher {
-            key_separator: arguments
-                .key_separator
-                .as_ref()
-                .map(|text| text.as_bytes().to_vec()),
+            format: match &arguments.key_separator {
+                Some(separator) => Some(LineFormat::key_and_value(separator)),
+                None => arguments.format.clone(),
+            },
+            headers: arguments.headers.clone(),
             fixed: arguments.partition,
             compression: arguments.compression,
             partitions,
@@ -217,9 +235,9 @@ impl Batcher {
     }
 
     fn add(&mut self, line: &[u8], now_ms: i64) {
-        let (key, value) = match &self.key_separator {
-            Some(separator) => split_key(line, separator),
-            None => (None, line),
+        let (key, value) = match &self.format {
+            Some(format) => format.split(line),
+            None => (None, Some(line)),
         };
         let partition = match (self.fixed, key) {
             (Some(partition), _) => partition,
@@ -238,7 +256,12 @@ impl Batcher {
                 self.sticky = (self.sticky + 1) % self.partitions;
             }
         }
-        builder.append(key, Some(value), &[], now_ms);
+        let headers: Vec<(&[u8], Option<&[u8]>)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())))
+            .collect();
+        builder.append(key, value, &headers, now_ms);
     }
 
     /// Every batch that holds something.
@@ -258,17 +281,105 @@ impl Batcher {
     }
 }
 
-/// Key and value; a line without the separator is all value.
-fn split_key<'a>(line: &'a [u8], separator: &[u8]) -> (Option<&'a [u8]>, &'a [u8]) {
-    if separator.is_empty() {
-        return (None, line);
+/// Where key and value stand in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LineFormat {
+    /// Which field, and what follows it; the last field takes the rest where nothing follows.
+    fields: Vec<(Field, Vec<u8>)>,
+    /// What stands before the first field.
+    lead: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Key,
+    Value,
+}
+
+impl LineFormat {
+    /// Lines of a key, a separator, and a value; without the separator a line is a value.
+    fn key_and_value(separator: &str) -> LineFormat {
+        let fields = match separator.is_empty() {
+            true => vec![(Field::Value, Vec::new())],
+            false => vec![
+                (Field::Key, separator.as_bytes().to_vec()),
+                (Field::Value, Vec::new()),
+            ],
+        };
+        LineFormat {
+            fields,
+            lead: Vec::new(),
+        }
     }
-    match line
-        .windows(separator.len())
-        .position(|window| window == separator)
-    {
-        Some(at) => (Some(&line[..at]), &line[at + separator.len()..]),
-        None => (None, line),
+
+    fn parse(format: &str) -> Result<LineFormat, String> {
+        let mut found = LineFormat {
+            fields: Vec::new(),
+            lead: Vec::new(),
+        };
+        // A record is a line, so the newline at the end of a format says nothing new.
+        let format = format.strip_suffix("\\n").unwrap_or(format);
+        let mut letters = format.chars();
+        while let Some(letter) = letters.next() {
+            let literal = match letter {
+                '%' => match letters.next() {
+                    Some('%') => '%',
+                    Some('k') => {
+                        found.fields.push((Field::Key, Vec::new()));
+                        continue;
+                    }
+                    Some('v' | 's') => {
+                        found.fields.push((Field::Value, Vec::new()));
+                        continue;
+                    }
+                    _ => return Err("want %k, %v or %%".to_owned()),
+                },
+                '\\' => match letters.next() {
+                    Some('t') => '\t',
+                    Some('\\') => '\\',
+                    _ => return Err("want \\t or \\\\; a record is a line".to_owned()),
+                },
+                other => other,
+            };
+            let place = match found.fields.last_mut() {
+                Some((_, behind)) => behind,
+                None => &mut found.lead,
+            };
+            place.extend_from_slice(literal.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        let inner = found.fields.len().saturating_sub(1);
+        if found.fields.is_empty()
+            || found.fields[..inner]
+                .iter()
+                .any(|(_, behind)| behind.is_empty())
+        {
+            return Err("want %k and %v with something between them".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Key and value. A line that lacks what the format has between its fields is all value.
+    fn split<'a>(&self, line: &'a [u8]) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+        let whole = (None, Some(line));
+        let Some(mut rest) = line.strip_prefix(&self.lead[..]) else {
+            return whole;
+        };
+        let (mut key, mut value) = (None, None);
+        for (field, behind) in &self.fields {
+            let end = match behind.is_empty() {
+                true => Some(rest.len()),
+                false => rest
+                    .windows(behind.len())
+                    .position(|window| window == &behind[..]),
+            };
+            let Some(end) = end else { return whole };
+            match field {
+                Field::Key => key = Some(&rest[..end]),
+                Field::Value => value = Some(&rest[..end]),
+            }
+            rest = &rest[end + behind.len()..];
+        }
+        (key, value)
     }
 }
 
@@ -412,18 +523,37 @@ mod tests {
 
     #[test]
     fn keys_end_at_the_first_separator() {
+        let split = |format: &LineFormat, line: &'static str| {
+            let text =
+                |part: Option<&[u8]>| part.map(|part| String::from_utf8_lossy(part).into_owned());
+            let (key, value) = format.split(line.as_bytes());
+            (text(key), text(value))
+        };
+        let pair = |key: &str, value: &str| (Some(key.to_owned()), Some(value.to_owned()));
+        let separated = LineFormat::key_and_value("::");
+        assert_eq!(split(&separated, "k::v::w"), pair("k", "v::w"));
+        assert_eq!(split(&separated, "v"), (None, Some("v".to_owned())));
         assert_eq!(
-            split_key(b"k::v::w", b"::"),
-            (Some(&b"k"[..]), &b"v::w"[..])
+            split(&LineFormat::key_and_value(""), "v"),
+            (None, Some("v".to_owned()))
         );
-        assert_eq!(split_key(b":v", b":"), (Some(&b""[..]), &b"v"[..]));
-        assert_eq!(split_key(b"v", b":"), (None, &b"v"[..]));
-        assert_eq!(split_key(b"v", b""), (None, &b"v"[..]));
+        let formatted = LineFormat::parse("[%v] %k\\n").expect("good");
+        assert_eq!(split(&formatted, "[a b] key"), pair("key", "a b"));
+        assert_eq!(
+            split(&formatted, "no form"),
+            (None, Some("no form".to_owned()))
+        );
+        let tombstone = LineFormat::parse("%k").expect("good");
+        assert_eq!(split(&tombstone, "key"), (Some("key".to_owned()), None));
+        for wrong in ["", "text", "%k%v", "%x", "%k\\n%v"] {
+            assert!(LineFormat::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     fn batcher(key_separator: Option<&str>, fixed: Option<i32>) -> Batcher {
         Batcher {
-            key_separator: key_separator.map(|text| text.as_bytes().to_vec()),
+            format: key_separator.map(LineFormat::key_and_value),
+            headers: Vec::new(),
             fixed,
             compression: Compression::None,
             partitions: 3,

@@ -1,6 +1,7 @@
 //! How `tidelog consume` prints a record: text with `%` fields. Pure.
 
 use net::records::Record;
+use serde_json::{Value, json};
 
 /// A parsed `--format`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) struct Template {
 enum Piece {
     Text(Vec<u8>),
     Field(Field),
+    /// Everything, as a JSON object on a line of its own.
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,13 @@ enum Field {
 }
 
 impl Template {
-    /// Parses a format: `%t %p %o %T %k %K %v %V %h` and `%%`, `\n \t \r \0 \\`.
+    /// Parses a format: `%t %p %o %T %k %K %v %V %h` and `%%`, `\n \t \r \0 \\`; or the word `json`.
     pub(super) fn parse(format: &str) -> Result<Template, String> {
+        if format == "json" {
+            return Ok(Template {
+                pieces: vec![Piece::Json],
+            });
+        }
         let mut pieces = Vec::new();
         let mut text = Vec::new();
         let mut letters = format.chars();
@@ -77,6 +85,7 @@ impl Template {
                 }
                 Piece::Field(Field::ValueLength) => number(out, length(record.value)),
                 Piece::Field(Field::Headers) => headers(out, record),
+                Piece::Json => json(topic, partition, record, out),
             }
         }
     }
@@ -102,8 +111,9 @@ fn field(name: Option<char>) -> Result<Field, String> {
         Some('T') => Field::Timestamp,
         Some('k') => Field::Key,
         Some('K') => Field::KeyLength,
-        Some('v') => Field::Value,
-        Some('V') => Field::ValueLength,
+        // kcat's letters for it, too.
+        Some('v' | 's') => Field::Value,
+        Some('V' | 'S') => Field::ValueLength,
         Some('h') => Field::Headers,
         Some(other) => {
             return Err(format!(
@@ -121,6 +131,27 @@ fn number(out: &mut Vec<u8>, value: i64) {
 
 fn length(bytes: Option<&[u8]>) -> i64 {
     bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX))
+}
+
+fn json(topic: &str, partition: i32, record: &Record<'_>, out: &mut Vec<u8>) {
+    let text =
+        |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let headers: Vec<Value> = record
+        .headers
+        .iter()
+        .map(|(name, value)| json!({"key": String::from_utf8_lossy(name), "value": text(*value)}))
+        .collect();
+    let object = json!({
+        "topic": topic,
+        "partition": partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": text(record.key),
+        "value": text(record.value),
+        "headers": headers,
+    });
+    out.extend_from_slice(object.to_string().as_bytes());
+    out.push(b'\n');
 }
 
 fn headers(out: &mut Vec<u8>, record: &Record<'_>) {
@@ -158,6 +189,11 @@ mod tests {
     fn every_field_is_printed() {
         assert_eq!(printed("%t-%p@%o %T"), "t-3@5 1700000000000");
         assert_eq!(printed("[%k] %K %v %V\\n"), "[] -1 v\u{fffd} 2\n");
+        assert_eq!(printed("%s|%S"), "v\u{fffd}|2");
+        assert_eq!(
+            printed("json"),
+            "{\"topic\":\"t\",\"partition\":3,\"offset\":5,\"timestamp\":1700000000000,\"key\":null,\"value\":\"v\u{fffd}\",\"headers\":[{\"key\":\"a\",\"value\":\"1\"},{\"key\":\"b\",\"value\":null}]}\n"
+        );
         assert_eq!(printed("%h ä%%\\t\\\\"), "a=1,b= ä%\t\\");
     }
 
