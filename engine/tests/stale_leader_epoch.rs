@@ -2,12 +2,8 @@
 //! epoch wrote. What it is told must let it find the place where its history and the log's part (KIP-320), in every
 //! version that carries epochs; by topic name and by topic id. On a whole node of two shards in the simulator.
 
-use std::future::Future;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use engine::node::{Executors, ListenerSettings, Node, NodeSettings};
-use engine::platform::sim::{SimDisk, SimDiskOptions};
 use net::client::Client;
 use net::messages::ApiKey;
 use net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
@@ -19,11 +15,11 @@ use net::messages::offset_for_leader_epoch::{
 use net::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
-use net::platform::Runtime;
-use net::platform::sim::Simulation;
 use net::records::BatchBuilder;
 use net::wire::{Reader, Records, Uuid};
-use tuning::BrokerConfig;
+
+mod simulated;
+use simulated::{connect, simulated, start};
 
 const TOPIC: &str = "orders";
 const NOBODY: Uuid = Uuid([7; 16]);
@@ -33,39 +29,6 @@ const FENCED: i16 = 74;
 const UNKNOWN_EPOCH: i16 = 75;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 const SESSION_NAMES_TOPICS_OTHERWISE: i16 = 106;
-
-fn address() -> SocketAddr {
-    "127.0.0.1:9092".parse().expect("an address")
-}
-
-fn simulated<F: Future<Output = ()> + 'static>(test: impl FnOnce(Runtime, Runtime, SimDisk) -> F) {
-    let simulation = Simulation::new(1);
-    let disk = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
-    let (broker, machine) = (simulation.node("broker"), simulation.node("client"));
-    let body = test(broker.runtime(), machine.runtime(), disk);
-    simulation.block_on(&machine, body);
-}
-
-async fn start(runtime: &Runtime, disk: &SimDisk) -> Node {
-    let pairs = [("journal.file.bytes", "1048576")];
-    let config = BrokerConfig::from_pairs(&pairs).expect("a good configuration");
-    let listener = ListenerSettings {
-        name: "PLAINTEXT".into(),
-        address: address(),
-        advertised_host: "127.0.0.1".into(),
-        advertised_port: 9092,
-    };
-    let settings = NodeSettings::new(config, 2, vec![listener]);
-    Node::start(runtime, &disk.disk(runtime), Executors::Here, settings)
-        .await
-        .expect("the node starts")
-}
-
-async fn connect(runtime: &Runtime) -> Client {
-    Client::connect(runtime, address(), "test")
-        .await
-        .expect("the node listens")
-}
 
 /// The topic's id and its partition's leader epoch; the topic is created if need be.
 async fn metadata(client: &Client) -> (Uuid, i32) {
