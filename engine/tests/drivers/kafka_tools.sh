@@ -45,6 +45,26 @@ groups --reset-offsets --group "$T-g" --topic "$T-g" --to-earliest --execute; ch
 consume --topic "$T-g" --group "$T-g" --max-messages 30 --timeout-ms 30000; check groups-read-again 'grep -q "Processed a total of 30 messages" "$OUT"'
 groups --delete-offsets --group "$T-g" --topic "$T-g"; check groups-delete-offsets 'grep -qi "success" "$OUT"'
 groups --delete --group "$T-g"; groups --list; check groups-delete '! grep -qx "$T-g" "$OUT"'
-tool org.apache.kafka.tools.BrokerApiVersionsCommand --bootstrap-server "$B" > "$OUT" 2>&1; check api-versions 'grep -q "Produce(0)" "$OUT"'
+tool org.apache.kafka.tools.BrokerApiVersionsCommand --bootstrap-server "$B" > "$OUT" 2>&1; check api-versions 'grep -q "Produce(0): 0 to 13 .usable: 13" "$OUT" && grep -q "Fetch(1): 4 to 18 .usable: 18" "$OUT" && grep -q "Metadata(3): 0 to 13 .usable: 13" "$OUT" && grep -q "ListOffsets(2): 1 to 11 .usable: 11" "$OUT"'
+for time in max-timestamp earliest-local; do offsets --topic-partitions "$T:$P" --time $time; check offsets-$time 'grep -q "^$T:$P:[0-9]" "$OUT"'; done
+offsets --topic-partitions "$T:$P" --time latest-tiered; check offsets-latest-tiered '! grep -qi "error" "$OUT"'
+admin() { local name=$1 pattern=$2 class=$3; shift 3; tool "$class" --bootstrap-server "$B" "$@" > "$OUT" 2>&1; check "$name" 'grep -q -- "$pattern" "$OUT"'; }
+TOOLS=org.apache.kafka.tools
+admin log-dirs "\"partition\":\"$T-0\"" $TOOLS.LogDirsCommand --describe --topic-list "$T"
+admin quorum-status "LeaderId: *1" $TOOLS.MetadataQuorumCommand describe --status
+admin quorum-replication "Leader" $TOOLS.MetadataQuorumCommand describe --replication
+admin features "metadata.version.*FinalizedVersionLevel" $TOOLS.FeatureCommand describe
+admin cluster-id "Cluster ID: " $TOOLS.ClusterTool cluster-id
+admin leader-election "Valid replica already elected" $TOOLS.LeaderElectionCommand --election-type PREFERRED --topic "$T" --partition 0
+admin reassign-list "No partition reassignments found" $TOOLS.reassign.ReassignPartitionsCommand --list
+admin describe-producers "ProducerId" $TOOLS.TransactionsCommand describe-producers --topic "$T" --partition "$P"
+admin client-metrics-alter "Altered client metrics config" $TOOLS.ClientMetricsCommand --alter --name "$T" --metrics org.apache.kafka. --interval 30000
+admin client-metrics-list "$T" $TOOLS.ClientMetricsCommand --list
+admin client-metrics-delete "Deleted client metrics config" $TOOLS.ClientMetricsCommand --delete --name "$T"
+admin acls-disabled "SecurityDisabled" $TOOLS.AclCommand --list
+configs --alter --entity-type broker-loggers --entity-name 1 --add-config engine::api=DEBUG; configs --describe --entity-type broker-loggers --entity-name 1; check broker-loggers 'grep -q "engine::api=DEBUG" "$OUT"'
+configs --alter --entity-type broker-loggers --entity-name 1 --delete-config engine::api; check broker-loggers-back 'grep -q "Completed updating" "$OUT"'
+configs --alter --entity-type users --entity-name "$T" --add-config 'SCRAM-SHA-512=[iterations=8192,password=pw]'; configs --describe --entity-type users --entity-name "$T"; check scram-users 'grep -q "SCRAM-SHA-512=iterations=8192" "$OUT"'
+configs --alter --entity-type groups --entity-name "$T" --add-config consumer.session.timeout.ms=50000; check group-configs 'grep -q "Completed updating" "$OUT"'
 topics --delete --topic "$T"; topics --list; check topics-delete '! grep -qx "$T" "$OUT"'
 echo "kafka-tools: $OK passed, $BAD failed"; [ $BAD = 0 ]
