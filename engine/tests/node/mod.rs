@@ -56,6 +56,14 @@ impl TestNode {
         self.running = Some(RunningNode::start(config, false).expect("the node starts"));
     }
 
+    /// As [`TestNode::restart`], for clients that go on.
+    pub(crate) fn restart_at_the_same_address(&mut self) {
+        let listener = format!("PLAINTEXT://{}", self.bootstrap());
+        self.sets.retain(|(name, _)| name != "listeners");
+        self.sets.push(("listeners".to_owned(), listener));
+        self.restart();
+    }
+
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop().expect("a clean stop");
