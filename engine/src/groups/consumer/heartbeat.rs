@@ -271,8 +271,11 @@ impl ConsumerGroup {
         if old == Some(&metadata) {
             return false;
         }
-        let changed = old
-            .is_none_or(|old| old.topics != metadata.topics || old.pattern() != metadata.pattern());
+        let nothing = MemberMetadata::default();
+        let old = old.unwrap_or(&nothing);
+        // A new pattern counts when it is resolved.
+        let pattern_changed = old.pattern() != metadata.pattern() && !self.is_unresolved(&metadata);
+        let changed = old.topics != metadata.topics || pattern_changed;
         let record = ConsumerRecord::Member(id.clone(), Some(Box::new(metadata)));
         work.change(self, record);
         changed

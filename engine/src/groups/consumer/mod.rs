@@ -318,6 +318,9 @@ impl ConsumerGroup {
 
     /// Arms the timers that a restart lost: everybody gets a whole session and a whole rebalance.
     pub fn arm_timers(&self, now: Now, settings: &ConsumerGroupSettings, timers: &mut Timers) {
+        if self.has_unresolved_pattern() {
+            timers.arm(TimerKey::ConsumerRefresh(self.id.clone()), now.monotonic_ms);
+        }
         for member in self.members.values() {
             self.arm_session(member, now, settings, timers);
             let waits = member.current.state == MemberState::UnrevokedPartitions;

@@ -261,6 +261,11 @@ impl Rig {
             Event::Wait { milliseconds } => {
                 self.now.monotonic_ms += milliseconds;
                 self.now.wall_ms += milliseconds;
+                let key = TimerKey::ConsumerRefresh("g".into());
+                if self.timers.is_armed(&key) {
+                    self.timers.cancel(&key);
+                    self.work(|group, work| group.expire(&key, work));
+                }
             }
             Event::Restart => self.restart(),
         }

@@ -53,8 +53,12 @@ impl ConsumerGroup {
         work.timers.cancel(&key);
     }
 
-    /// A timer of this group fired; `None` if it means nothing any more.
+    /// A timer of this group fired; what became of the group if it was about a member that is still there.
     pub fn expire(&mut self, key: &TimerKey, work: &mut Work<'_>) -> Option<Removal> {
+        if matches!(key, TimerKey::ConsumerRefresh(_)) {
+            self.resolve_patterns(work);
+            return None;
+        }
         let (TimerKey::ConsumerSession(_, member)
         | TimerKey::ConsumerRebalance(_, member)
         | TimerKey::ConsumerJoin(_, member)

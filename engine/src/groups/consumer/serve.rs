@@ -134,6 +134,7 @@ pub fn replay(partition: &mut GroupPartition, record: &GroupRecord<'_>) {
 pub fn fire(partition: &mut GroupPartition, turn: &mut Turn<'_>, key: TimerKey) {
     let (TimerKey::ConsumerSession(name, _)
     | TimerKey::ConsumerRebalance(name, _)
+    | TimerKey::ConsumerRefresh(name)
     | TimerKey::ConsumerJoin(name, _)
     | TimerKey::ConsumerSync(name, _)) = &key
     else {

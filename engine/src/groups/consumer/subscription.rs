@@ -11,6 +11,7 @@ use super::pattern::TopicPattern;
 use super::record::{ConsumerRecord, GroupEpoch, ResolvedPattern};
 use super::{ConsumerGroup, Work};
 use crate::cluster::MetadataImage;
+use crate::groups::timers::TimerKey;
 use crate::types::TopicId;
 
 impl ConsumerGroup {
@@ -89,13 +90,44 @@ impl ConsumerGroup {
             .collect()
     }
 
-    /// Resolves the patterns that are new, or that were matched against older metadata; forgets those nobody uses.
-    /// Whether what the group asks for changed.
+    /// Matches the known patterns against newer metadata and forgets those nobody uses; whether what the group asks for
+    /// changed. New patterns are left to [`ConsumerGroup::resolve_patterns`], right after this decision: as in Kafka a
+    /// member first gets what it names, then what it describes.
     pub(super) fn refresh_patterns(&mut self, work: &mut Work<'_>) -> bool {
+        if self.has_unresolved_pattern() {
+            let key = TimerKey::ConsumerRefresh(self.id.clone());
+            work.timers.arm(key, work.now.monotonic_ms);
+        }
+        self.match_patterns(false, work)
+    }
+
+    /// Matches the new patterns as well; the group goes on if one names topics.
+    pub(super) fn resolve_patterns(&mut self, work: &mut Work<'_>) {
+        let changed = self.match_patterns(true, work);
+        self.refresh_epoch(changed, work);
+    }
+
+    /// Whether a member's pattern was not matched against any metadata yet.
+    pub(super) fn has_unresolved_pattern(&self) -> bool {
+        let mut members = self.members.values();
+        members.any(|member| self.is_unresolved(&member.metadata))
+    }
+
+    /// Whether the pattern of `metadata` was not matched yet.
+    pub(super) fn is_unresolved(&self, metadata: &MemberMetadata) -> bool {
+        let pattern = metadata.pattern();
+        pattern.is_some_and(|pattern| !self.patterns.contains_key(pattern))
+    }
+
+    fn match_patterns(&mut self, new_ones: bool, work: &mut Work<'_>) -> bool {
         let mut changed = false;
         for pattern in self.used_patterns() {
             let old = self.patterns.get(&pattern);
-            if old.is_some() && self.metadata_checked == work.image.offset {
+            let is_due = match old {
+                Some(_) => self.metadata_checked != work.image.offset,
+                None => new_ones,
+            };
+            if !is_due {
                 continue;
             }
             // A pattern that a Kafka accepted and this version cannot read matches nothing.
