@@ -1,7 +1,7 @@
 //! The levels at which this process logs, and how they change while it runs.
 //!
-//! A logger is a Rust module's path, such as `engine::log`; `root` stands for everything else. What is set here lasts
-//! until the process ends, as in Kafka. Process-wide, because the log is: the one lock is taken when levels are read or
+//! A logger is a Rust module, named as Kafka's tools can write it: `engine.log` is what the log calls `engine::log`; `root`
+//! stands for everything else. What is set here lasts until the process ends, as in Kafka. Process-wide, because the log is: the one lock is taken when levels are read or
 //! changed, never when something is logged.
 
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ pub fn levels() -> BTreeMap<String, &'static str> {
             .copied()
             .chain(loggers.own.keys().map(String::as_str));
         for name in names {
-            levels.insert(name.to_owned(), level_name(loggers.level(name)));
+            levels.insert(outer_name(name), level_name(loggers.level(name)));
         }
         levels
     })
@@ -94,9 +94,19 @@ pub fn levels() -> BTreeMap<String, &'static str> {
 /// Whether there is a logger of that name.
 #[must_use]
 pub fn is_known(logger: &str) -> bool {
+    let target = target(logger);
     logger == ROOT
-        || KNOWN.contains(&logger)
-        || with_loggers(|loggers| loggers.own.contains_key(logger))
+        || KNOWN.contains(&target.as_str())
+        || with_loggers(|loggers| loggers.own.contains_key(&target))
+}
+
+/// The module that a logger stands for.
+fn target(logger: &str) -> String {
+    logger.replace('.', "::")
+}
+
+fn outer_name(target: &str) -> String {
+    target.replace("::", ".")
 }
 
 /// Sets levels; all of them at once.
@@ -106,10 +116,10 @@ pub fn change(changes: &[LevelChange]) {
             match &change.level {
                 Some(level) if change.logger == ROOT => loggers.root = filter(level),
                 Some(level) => {
-                    loggers.own.insert(change.logger.clone(), filter(level));
+                    loggers.own.insert(target(&change.logger), filter(level));
                 }
                 None => {
-                    loggers.own.remove(&change.logger);
+                    loggers.own.remove(&target(&change.logger));
                 }
             }
         }
@@ -178,6 +188,24 @@ fn level_name(level: LevelFilter) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // The levels are the process's: no other test touches this logger.
+    #[test]
+    fn a_level_is_set_and_taken_back_by_a_name_without_colons() {
+        let level = || levels()["engine.platform"];
+        let to = |level: Option<&str>| {
+            change(&[LevelChange {
+                logger: "engine.platform".to_owned(),
+                level: level.map(str::to_owned),
+            }]);
+        };
+        assert!(is_known("engine.platform") && !is_known("engine.nothing"));
+        assert_eq!(level(), "INFO");
+        to(Some("TRACE"));
+        assert_eq!(level(), "TRACE");
+        to(None);
+        assert_eq!(level(), "INFO");
+    }
 
     #[test]
     fn a_logger_follows_the_nearest_one_around_it() {

@@ -54,7 +54,7 @@ admin log-dirs "\"partition\":\"$T-0\"" $TOOLS.LogDirsCommand --describe --topic
 admin quorum-status "LeaderId: *1" $TOOLS.MetadataQuorumCommand describe --status
 admin quorum-replication "Leader" $TOOLS.MetadataQuorumCommand describe --replication
 admin features "metadata.version.*FinalizedVersionLevel" $TOOLS.FeatureCommand describe
-admin cluster-id "Cluster ID: " $TOOLS.ClusterTool cluster-id
+tool $TOOLS.ClusterTool cluster-id --bootstrap-server "$B" > "$OUT" 2>&1; check cluster-id 'grep -q "Cluster ID: " "$OUT"'
 admin leader-election "Valid replica already elected" $TOOLS.LeaderElectionCommand --election-type PREFERRED --topic "$T" --partition 0
 admin reassign-list "No partition reassignments found" $TOOLS.reassign.ReassignPartitionsCommand --list
 admin describe-producers "ProducerId" $TOOLS.TransactionsCommand describe-producers --topic "$T" --partition "$P"
@@ -62,8 +62,8 @@ admin client-metrics-alter "Altered client metrics config" $TOOLS.ClientMetricsC
 admin client-metrics-list "$T" $TOOLS.ClientMetricsCommand --list
 admin client-metrics-delete "Deleted client metrics config" $TOOLS.ClientMetricsCommand --delete --name "$T"
 admin acls-disabled "SecurityDisabled" $TOOLS.AclCommand --list
-configs --alter --entity-type broker-loggers --entity-name 1 --add-config engine::api=DEBUG; configs --describe --entity-type broker-loggers --entity-name 1; check broker-loggers 'grep -q "engine::api=DEBUG" "$OUT"'
-configs --alter --entity-type broker-loggers --entity-name 1 --delete-config engine::api; check broker-loggers-back 'grep -q "Completed updating" "$OUT"'
+configs --alter --entity-type broker-loggers --entity-name 1 --add-config engine.api=DEBUG; configs --describe --entity-type broker-loggers --entity-name 1; check broker-loggers 'grep -q "engine.api=DEBUG" "$OUT"'
+configs --alter --entity-type broker-loggers --entity-name 1 --delete-config engine.api; check broker-loggers-back 'grep -q "Completed updating" "$OUT"'
 configs --alter --entity-type users --entity-name "$T" --add-config 'SCRAM-SHA-512=[iterations=8192,password=pw]'; configs --describe --entity-type users --entity-name "$T"; check scram-users 'grep -q "SCRAM-SHA-512=iterations=8192" "$OUT"'
 configs --alter --entity-type groups --entity-name "$T" --add-config consumer.session.timeout.ms=50000; check group-configs 'grep -q "Completed updating" "$OUT"'
 topics --delete --topic "$T"; topics --list; check topics-delete '! grep -qx "$T" "$OUT"'
