@@ -140,3 +140,24 @@ fn a_deleted_topic_takes_its_committed_offsets_along() {
     assert_eq!(committed(&outsider, "gone"), Offset::Invalid);
     assert_eq!(committed(&outsider, "stays"), Offset::Offset(3));
 }
+
+#[test]
+fn a_commit_for_a_partition_that_does_not_exist_is_refused_alone() {
+    let node = TestNode::start(&FAST);
+    produce(&node, "small", &[], &values("v", 1));
+    let outsider: BaseConsumer = node
+        .client(&[("group.id", "careless")])
+        .create()
+        .expect("a consumer");
+    let mut wish = TopicPartitionList::new();
+    for partition in [99, 0] {
+        wish.add_partition_offset("small", partition, Offset::Offset(1))
+            .expect("a good offset");
+    }
+    let refused = outsider.commit(&wish, CommitMode::Sync);
+    assert_eq!(
+        refused.expect_err("no such partition").rdkafka_error_code(),
+        Some(rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition)
+    );
+    assert_eq!(committed(&outsider, "small"), Offset::Offset(1));
+}

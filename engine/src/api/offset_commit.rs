@@ -78,7 +78,10 @@ pub(super) async fn handle(context: &RequestContext, request: OffsetCommitReques
                     .iter()
                     .map(|partition| {
                         let code = match found {
-                            Some(_) => results.next().unwrap_or(ErrorCode::UnknownServerError),
+                            Some(found) if exists(found, partition.partition_index) => {
+                                results.next().unwrap_or(ErrorCode::UnknownServerError)
+                            }
+                            Some(_) => ErrorCode::UnknownTopicOrPartition,
                             None => unknown,
                         };
                         OffsetCommitResponsePartition {
