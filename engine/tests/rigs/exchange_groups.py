@@ -8,9 +8,10 @@ and every group and offset of theirs is known here.
 """
 import argparse, glob, os, re, shutil, subprocess, tempfile, time
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+import wire
 from broker import TIDELOG, Broker
 from exchange import dump, plant
 from load import QUIET, create_topic
@@ -18,6 +19,15 @@ from report import Report
 
 TOPIC, PARTITIONS, OFFSETS, SEATS = "exchanged", 3, "__consumer_offsets", 4
 SETTINGS = {"offsets.topic.num.partitions": str(SEATS), "group.initial.rebalance.delay.ms": "0"}
+
+
+def until_served(ask, seconds=90):
+    """Asks again while the coordinator is made or loads, which Kafka does after it answers."""
+    end = time.monotonic() + seconds
+    while (answer := ask())["ErrorCode"]:
+        assert time.monotonic() < end and answer["ErrorCode"] in (14, 15, 16), answer
+        time.sleep(0.3)
+    return answer
 
 
 class Exchange:
@@ -58,20 +68,13 @@ class Exchange:
         return f"{len(self.wanted)} groups"
 
     def known(self, broker):
-        admin = AdminClient({"bootstrap.servers": broker.address, **QUIET})
+        c = wire.connect(broker.address)
         for group, wanted in self.wanted.items():
-            found, end = None, time.monotonic() + 30
-            while True:                           # Kafka loads after it answers
-                try:
-                    ask = ConsumerGroupTopicPartitions(group, [TopicPartition(TOPIC, p) for p in range(PARTITIONS)])
-                    answer = admin.list_consumer_group_offsets([ask])[group].result(20).topic_partitions
-                    found = {t.partition: (t.offset, t.metadata) for t in answer if t.offset >= 0}
-                    break
-                except KafkaException as e:
-                    assert time.monotonic() < end, e
-                    time.sleep(0.3)
+            ask = {"GroupId": group, "Topics": [{"Name": TOPIC, "PartitionIndexes": list(range(PARTITIONS))}]}
+            parts = until_served(lambda: c.call("OffsetFetch", 5, ask))["Topics"][0]["Partitions"]
+            found = {p["PartitionIndex"]: (p["CommittedOffset"], p["Metadata"].rstrip("\0")) for p in parts if p["CommittedOffset"] >= 0}
             assert found == wanted, f"{group}: {found} instead of {wanted}"
-        listed = {g.group_id for g in admin.list_consumer_groups().result(20).valid}
+        listed = {g["GroupId"] for g in until_served(lambda: c.call("ListGroups", 2, {}))["Groups"]}
         want = {g for g, offsets in self.wanted.items() if offsets}
         assert want <= listed and not (set(self.wanted) - want) & listed, f"{sorted(listed)}"
         return f"{len(self.wanted)} groups as committed"
@@ -95,15 +98,15 @@ class Exchange:
         return f"{len(typed)} records"
 
     def theirs_opens_ours(self):
-        self.theirs.start()
+        self.theirs.start(wait=200)
         create_topic(self.theirs.address, TOPIC, PARTITIONS, {})
-        AdminClient({"bootstrap.servers": self.theirs.address, **QUIET}).list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions("nobody")])["nobody"].result(30)      # makes the offsets topic
+        c = wire.connect(self.theirs.address)
+        until_served(lambda: c.call("FindCoordinator", 1, {"Key": "nobody", "KeyType": 0}))       # makes the offsets topic
         time.sleep(1)
         self.theirs.stop()
         for p in range(SEATS):
             plant(f"{self.ours.data}/{OFFSETS}-{p}", f"{self.theirs.data}/{OFFSETS}-{p}")
-        self.theirs.start()
+        self.theirs.start(wait=200)
         return self.known(self.theirs)
 
     def ours_imports_theirs(self):
