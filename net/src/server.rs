@@ -135,9 +135,8 @@ pub struct Frame {
 /// Cuts the byte stream of one connection into frames.
 pub struct FrameReader {
     half: ReadHalf,
-    /// Initialised memory; the first `filled` bytes came from the socket.
+    /// What came from the socket and is not handed out yet; the capacity behind it is for what comes next.
     buffer: BytesMut,
-    filled: usize,
     chunk_bytes: usize,
     frame_bytes_max: usize,
     progress: Rc<ReceiveProgress>,
@@ -163,7 +162,6 @@ impl FrameReader {
         FrameReader {
             half,
             buffer: BytesMut::new(),
-            filled: 0,
             chunk_bytes: CHUNK_BYTES_MIN,
             frame_bytes_max,
             progress: Rc::default(),
@@ -177,12 +175,12 @@ impl FrameReader {
 
     /// The next frame; `None` when the other end closed between frames.
     pub async fn next(&mut self, budget: &ReceiveBudget) -> Result<Option<Frame>, FrameError> {
-        while self.filled < LENGTH_BYTES {
-            if self.buffer.len() < LENGTH_BYTES || self.buffer.len() == self.filled {
+        while self.buffer.len() < LENGTH_BYTES {
+            if self.buffer.capacity() < LENGTH_BYTES || self.is_full() {
                 self.grow(self.chunk_bytes);
             }
             if !self.fill().await? {
-                return if self.filled == 0 {
+                return if self.buffer.is_empty() {
                     Ok(None)
                 } else {
                     Err(FrameError::Truncated)
@@ -197,11 +195,9 @@ impl FrameReader {
         let length = length.ok_or(FrameError::Length(announced, self.frame_bytes_max))?;
         let total = LENGTH_BYTES + length;
         let mut permit = budget.permit();
-        while self.filled < total {
-            if self.buffer.len() == self.filled
-                || (self.buffer.len() < total && total <= CHUNK_BYTES_MAX)
-            {
-                let earned = match self.filled {
+        while self.buffer.len() < total {
+            if self.is_full() || (self.buffer.capacity() < total && total <= CHUNK_BYTES_MAX) {
+                let earned = match self.buffer.len() {
                     filled if filled < CHUNK_BYTES_MAX => CHUNK_BYTES_MAX,
                     filled => filled.saturating_mul(TRUST_TIMES),
                 };
@@ -223,23 +219,25 @@ impl FrameReader {
         }
         permit.grow_to(total).await;
         let mut bytes = self.buffer.split_to(total);
-        self.filled -= total;
         let bytes = bytes.split_off(LENGTH_BYTES).freeze();
         Ok(Some(Frame { bytes, permit }))
     }
 
+    fn is_full(&self) -> bool {
+        self.buffer.len() == self.buffer.capacity()
+    }
+
     /// Replaces the buffer by one of `length` bytes with the same content.
     fn grow(&mut self, length: usize) {
-        let mut larger = BytesMut::zeroed(length.max(self.filled));
-        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        let mut larger = BytesMut::with_capacity(length.max(self.buffer.len()));
+        larger.extend_from_slice(&self.buffer);
         self.buffer = larger;
     }
 
     /// One read from the socket; false when the other end closed.
     async fn fill(&mut self) -> io::Result<bool> {
-        let room = self.buffer.len() - self.filled;
-        let count = self.half.read(&mut self.buffer[self.filled..]).await?;
-        self.filled += count;
+        let room = self.buffer.capacity() - self.buffer.len();
+        let count = self.half.read_into(&mut self.buffer).await?;
         self.progress
             .bytes
             .set(self.progress.bytes.get() + count as u64);

@@ -306,7 +306,9 @@ async fn write(shard: &Shard, id: PartitionId, run: &Run) -> io::Result<Vec<u8>>
         .await?;
     let in_block = (run.position % BLOCK_BYTES as u64) as usize;
     let block_start = run.position - in_block as u64;
-    let mut buffer = shard.disk.allocate_buffer(in_block + run.bytes as usize);
+    let mut buffer = shard
+        .disk
+        .allocate_buffer_to_fill(in_block + run.bytes as usize);
     if in_block > 0 {
         match &run.head {
             Some(head) => buffer[..in_block].copy_from_slice(&head[..in_block]),

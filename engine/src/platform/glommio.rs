@@ -46,6 +46,14 @@ pub(super) fn allocate_buffer(length: usize) -> GlommioBuffer {
     buffer
 }
 
+/// The same of which the first `filled` bytes are to be overwritten: only what is behind them is zeroed.
+pub(super) fn allocate_buffer_to_fill(length: usize, filled: usize) -> GlommioBuffer {
+    let mut buffer = glommio::allocate_dma_buffer(length);
+    let zeroed_from = if cfg!(debug_assertions) { 0 } else { filled };
+    buffer.as_bytes_mut()[zeroed_from..].fill(0);
+    buffer
+}
+
 impl GlommioDisk {
     pub(super) async fn open(runtime: &Runtime, root: &Path) -> io::Result<Self> {
         let root = std::fs::canonicalize(root)?;

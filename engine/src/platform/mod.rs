@@ -250,6 +250,19 @@ impl Disk {
             DiskBackend::Sim(_) => sim::allocate_buffer(length),
         }
     }
+
+    /// As [`Disk::allocate_buffer`] for a caller that overwrites the first `filled` bytes, every one of them: what they
+    /// hold before is undefined. Zeroing what is copied over would cost as much as copying it.
+    pub fn allocate_buffer_to_fill(&self, filled: usize) -> AlignedBuffer {
+        let length = filled.max(1).next_multiple_of(BLOCK_BYTES);
+        match &self.backend {
+            DiskBackend::Glommio(_) => AlignedBuffer {
+                backend: BufferBackend::Glommio(glommio::allocate_buffer_to_fill(length, filled)),
+            },
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(_) => sim::allocate_buffer_to_fill(length, filled),
+        }
+    }
 }
 
 /// An open file for direct I/O. Cheap to clone (reference counted); closes when the last clone and the last

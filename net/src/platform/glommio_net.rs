@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::glommio::to_io_error;
@@ -21,6 +21,8 @@ use super::glommio::to_io_error;
 const BACKLOG: libc::c_int = 4096;
 /// How many slices one system call takes (the kernel's bound is 1,024).
 const SLICES_PER_CALL: usize = 64;
+/// glommio reads into initialised memory only: so much comes through the stack, the rest of what is there directly.
+const FIRST_BYTES: usize = 64;
 const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
 
 pub(super) struct GlommioListener {
@@ -228,6 +230,20 @@ impl GlommioStream {
         .await
     }
 
+    /// Reads into the spare capacity, which is neither zeroed before nor copied to after.
+    pub(super) async fn read_into(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let room = buffer.capacity() - buffer.len();
+        let mut first = [0; FIRST_BYTES];
+        let first = &mut first[..FIRST_BYTES.min(room)];
+        let count = self.read(first).await?;
+        buffer.extend_from_slice(&first[..count]);
+        // Nothing is awaited from here on, so that a dropped future loses no bytes.
+        if count < first.len() || count == room {
+            return Ok(count);
+        }
+        Ok(count + receive_now(&self.shared.stream.borrow(), buffer))
+    }
+
     pub(super) async fn write_all(&self, slices: &[Bytes]) -> io::Result<()> {
         let mut first = 0;
         let mut offset = 0;
@@ -273,6 +289,24 @@ impl GlommioStream {
             result => Poll::Ready(result),
         }
     }
+}
+
+/// Receives what is there into the spare capacity. An end or an error is left for the next read to find.
+fn receive_now(stream: &glommio::net::TcpStream, buffer: &mut BytesMut) -> usize {
+    let spare = buffer.spare_capacity_mut();
+    // SAFETY: the pointer and length describe memory that `buffer` owns and nobody else sees; the call only writes it.
+    let received = unsafe {
+        libc::recv(
+            stream.as_raw_fd(),
+            spare.as_mut_ptr().cast(),
+            spare.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    let received = usize::try_from(received).unwrap_or(0);
+    // SAFETY: the kernel wrote so many bytes behind the present end.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    received
 }
 
 /// One gathering send that does not wait.

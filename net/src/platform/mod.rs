@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 mod blocking;
 mod glommio;
@@ -304,6 +304,23 @@ impl ReadHalf {
             StreamBackend::Glommio(stream) => stream.read(buffer).await,
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => stream.read(buffer).await,
+        }
+    }
+}
+
+impl ReadHalf {
+    /// As [`ReadHalf::read`], into the spare capacity of `buffer`, which must have some; the memory need not be
+    /// initialised.
+    pub async fn read_into(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match &mut self.backend {
+            StreamBackend::Glommio(stream) => stream.read_into(buffer).await,
+            #[cfg(feature = "sim")]
+            StreamBackend::Sim(stream) => {
+                let mut bytes = vec![0; buffer.capacity() - buffer.len()];
+                let count = stream.read(&mut bytes).await?;
+                buffer.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
         }
     }
 }

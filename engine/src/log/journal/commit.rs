@@ -302,7 +302,7 @@ impl Journal {
             file_number: file.number,
             position,
         };
-        let mut buffer = self.disk.allocate_buffer(bytes);
+        let mut buffer = self.disk.allocate_buffer_to_fill(bytes);
         let count = entries.len();
         let end = assemble(
             &place,

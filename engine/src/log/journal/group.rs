@@ -78,7 +78,7 @@ pub fn group_bytes(entries_bytes: usize) -> usize {
     (2 * GROUP_HEADER_BYTES + entries_bytes + 7).next_multiple_of(BLOCK_BYTES)
 }
 
-/// Fills the zeroed `out` (of [`group_bytes`] length) with the group and returns the new end of the chain.
+/// Fills every byte of `out` (of [`group_bytes`] length) with the group and returns the new end of the chain.
 pub fn assemble<'a>(
     place: &GroupPlace,
     entries: impl Iterator<Item = &'a mut Entry>,
@@ -119,6 +119,7 @@ pub fn assemble<'a>(
         "as many entries as were announced"
     );
     let end_table = cursor.next_multiple_of(8);
+    out[cursor..end_table].fill(0);
     out.copy_within(front..front + table_bytes, end_table);
     let header = GroupHeader {
         generation: place.generation,
@@ -138,6 +139,7 @@ pub fn assemble<'a>(
         end_table + table_bytes <= trailer,
         "the group's length was computed for these entries"
     );
+    out[end_table + table_bytes..trailer].fill(0);
     let checksum = header.encode(HeaderCopy::Front, &mut out[..GROUP_HEADER_BYTES]);
     header.encode(HeaderCopy::Trailer, &mut out[trailer..]);
     ChainEnd {

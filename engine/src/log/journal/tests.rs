@@ -52,9 +52,14 @@ fn entry(base_offset: i64, batch: &[u8]) -> Entry {
 
 /// Group 8 at 8192 of file 2, with two batches.
 fn group() -> (Vec<u8>, ChainEnd) {
+    group_over(0)
+}
+
+/// The same, written over memory that holds `before`.
+fn group_over(before: u8) -> (Vec<u8>, ChainEnd) {
     let mut entries = [entry(100, &batch(1, 200)), entry(102, &batch(2, 4000))];
     let bytes = group_bytes(entries.iter().map(Entry::journal_bytes).sum());
-    let mut out = vec![0; bytes];
+    let mut out = vec![before; bytes];
     let place = GroupPlace {
         generation: GENERATION,
         shard: 1,
@@ -75,6 +80,11 @@ fn group() -> (Vec<u8>, ChainEnd) {
 
 fn header_of(bytes: &[u8]) -> GroupHeader {
     GroupHeader::decode(HeaderCopy::Front, bytes).unwrap()
+}
+
+#[test]
+fn a_group_leaves_no_byte_as_it_was() {
+    assert_eq!(group_over(0), group_over(0xa5));
 }
 
 #[test]

@@ -743,3 +743,12 @@ pub(super) fn allocate_buffer(length: usize) -> AlignedBuffer {
         backend: BufferBackend::Sim(vec![0; length]),
     }
 }
+
+/// The first `filled` bytes are garbage, so that a caller that leaves one of them out is found.
+pub(super) fn allocate_buffer_to_fill(length: usize, filled: usize) -> AlignedBuffer {
+    let mut bytes = vec![0xa5; length];
+    bytes[filled..].fill(0);
+    AlignedBuffer {
+        backend: BufferBackend::Sim(bytes),
+    }
+}
