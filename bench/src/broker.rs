@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -248,9 +248,8 @@ fn launch(command: &[String], log: &Path) -> Result<Child> {
     let output = |path: &Path| File::options().append(true).create(true).open(path);
     let out = output(log).map_err(Error::io("the broker's log"))?;
     let err = output(log).map_err(Error::io("the broker's log"))?;
-    let mut process = Command::new("taskset");
+    let mut process = machine::pinned(BROKER_CORE);
     process
-        .args(["-c", &BROKER_CORE.to_string()])
         .args(command)
         .stdin(Stdio::null())
         .stdout(out)

@@ -117,6 +117,13 @@ pub fn thread_cpu_seconds() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
+/// The beginning of a command that runs on one core, and dies with this process however that ends.
+pub fn pinned(core: usize) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "taskset", "-c", &core.to_string()]);
+    command
+}
+
 /// Keeps the calling thread on one core; without effect where the machine does not have it.
 pub fn pin_thread(core: usize) {
     // SAFETY: cpu_set_t is plain data for which all zeros is a valid value.

@@ -30,6 +30,8 @@ const FULL_TIME: Duration = Duration::from_secs(98 * 60);
 const QUICK_TIME: Duration = Duration::from_secs(14 * 60);
 /// What a generator may need beyond its plan: connecting, waiting for the last answers, writing its report.
 const LOAD_GRACE_SECONDS: f64 = 60.0;
+/// A run at full speed may take so much.
+const FREE_BYTES_MIN: u64 = 12 << 30;
 /// Before its first measurement Kafka's compiler has seen so much load.
 const FIRST_WARM_UP_SECONDS: f64 = 30.0;
 const ROW_WARM_UP_SECONDS: f64 = 6.0;
@@ -298,6 +300,13 @@ impl Bench {
 
     fn load_into(&mut self, kind: Kind, load: &Load, topic: &str) -> Result<(Outcome, Usage)> {
         machine::settle();
+        let free = machine::free_bytes(&self.site.work)?;
+        if load.pace == Pace::Max && load.mode == Mode::Produce && free < FREE_BYTES_MIN {
+            return Err(Error::failed(format!(
+                "only {} MB are free on the disk",
+                free >> 20
+            )));
+        }
         let pid = self.brokers[&kind.process()].pid();
         let before = Usage::begin(pid)?;
         let running = self.start(kind, load, topic, kind.name())?;

@@ -151,7 +151,7 @@ impl Bench {
                 self.only(kind)?;
                 let (outcome, usage) = self.load(kind, &load)?;
                 let mut run = to_run(kind, "", round, &outcome, &usage);
-                let acks = outcome.number("ack_latency_ms.p99");
+                let acks = outcome.ack_p99();
                 if let (Some(all), Some(ack)) = (outcome.number("latency_ms.p99"), acks) {
                     run = run.with("ack_p99_ms", ack).with("extra_p99_ms", all - ack);
                 }
