@@ -16,6 +16,7 @@ use tuning::{BrokerConfig, Durability};
 
 use crate::node::{Executors, ListenerSettings, Node, NodeSettings};
 use crate::platform::Disk;
+use crate::preflight;
 
 /// Held while a node uses a data directory (RELIABILITY R11).
 const LOCK_FILE: &str = ".lock";
@@ -172,6 +173,10 @@ async fn run(
     node.stop().await.map_err(|error| error.to_string())
 }
 
+/// Segment files that a shard keeps open, whatever the limit of descriptors: at least and at most.
+const SEGMENT_FILES_MIN: u64 = 128;
+const SEGMENT_FILES_MAX: u64 = 32_768;
+
 /// Number of shards: as configured, else one per core this process may use.
 pub fn shard_count(config: &BrokerConfig) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -188,12 +193,19 @@ fn settings(config: BrokerConfig, may_pin: bool) -> Result<NodeSettings, String>
         Some(address) => Some(resolve(&address)?),
         None => None,
     };
-    Ok(NodeSettings {
-        pinned: may_pin && usize::from(shards) <= cores,
-        metrics_listener,
-        detect_stalls: true,
-        ..NodeSettings::new(config, shards, listeners)
-    })
+    let mut settings = NodeSettings::new(config, shards, listeners);
+    settings.pinned = may_pin && usize::from(shards) <= cores;
+    settings.metrics_listener = metrics_listener;
+    settings.detect_stalls = true;
+    settings.storage.segment_files_max = segment_files_max(preflight::descriptors(), shards);
+    Ok(settings)
+}
+
+/// Half of the descriptors are for segment files, so that a partition that is written now and then need not be opened
+/// again each time; connections have the other half.
+fn segment_files_max(descriptors: Option<u64>, shards: u16) -> usize {
+    let share = descriptors.map_or(SEGMENT_FILES_MAX, |limit| limit / 2 / u64::from(shards));
+    share.clamp(SEGMENT_FILES_MIN, SEGMENT_FILES_MAX) as usize
 }
 
 fn listeners(config: &BrokerConfig) -> Result<Vec<ListenerSettings>, String> {

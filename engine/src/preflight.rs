@@ -124,6 +124,11 @@ pub fn check(needs: &Needs) -> Result<(), Report> {
     diagnose(&gather(needs))
 }
 
+/// Descriptors that this process may have open, the soft limit raised to the hard one; `None` is no limit.
+pub fn descriptors() -> Option<u64> {
+    syscalls::raise_limit(syscalls::Resource::Descriptors)
+}
+
 /// Judges what was found.
 pub fn diagnose(facts: &Facts) -> Result<(), Report> {
     let mut findings: Vec<Finding> = Vec::new();

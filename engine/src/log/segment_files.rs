@@ -4,7 +4,7 @@
 //! Invariant: a file open for writing is open once, and locked (C5); the directory entry of a new segment is durable
 //! before anybody learns of its room.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -39,6 +39,46 @@ struct Handle {
     used: u64,
 }
 
+/// The open files by segment, and the same by their last use.
+#[derive(Default)]
+struct Handles {
+    by_segment: BTreeMap<(PartitionId, Offset), Handle>,
+    by_use: BTreeMap<u64, (PartitionId, Offset)>,
+    clock: u64,
+}
+
+impl Handles {
+    fn take(&mut self, key: (PartitionId, Offset)) -> Option<Handle> {
+        let handle = self.by_segment.remove(&key)?;
+        self.by_use.remove(&handle.used);
+        Some(handle)
+    }
+
+    fn put(&mut self, key: (PartitionId, Offset), file: File, writable: bool) {
+        self.take(key);
+        self.clock += 1;
+        self.by_use.insert(self.clock, key);
+        let handle = Handle {
+            file,
+            writable,
+            used: self.clock,
+        };
+        self.by_segment.insert(key, handle);
+    }
+
+    fn touch(&mut self, key: (PartitionId, Offset), write: bool) -> Option<File> {
+        let handle = self
+            .by_segment
+            .get_mut(&key)
+            .filter(|handle| handle.writable || !write)?;
+        self.by_use.remove(&handle.used);
+        self.clock += 1;
+        handle.used = self.clock;
+        self.by_use.insert(self.clock, key);
+        Some(handle.file.clone())
+    }
+}
+
 /// What the openers of each file wait at.
 type Opening = BTreeMap<(PartitionId, Offset), Rc<Mutex<()>>>;
 
@@ -60,11 +100,10 @@ impl Drop for Gate<'_> {
 
 /// The open segment files of a shard.
 pub(crate) struct SegmentFiles {
-    handles: RefCell<BTreeMap<(PartitionId, Offset), Handle>>,
+    handles: RefCell<Handles>,
     /// A file is opened by one task at a time: a second open for writing would wait for the lock that the first one's
     /// handle keeps.
     opening: RefCell<Opening>,
-    clock: Cell<u64>,
     handles_max: usize,
     reserve_bytes: u64,
 }
@@ -79,7 +118,6 @@ impl SegmentFiles {
         SegmentFiles {
             handles: RefCell::default(),
             opening: RefCell::default(),
-            clock: Cell::new(0),
             handles_max: handles_max.max(1),
             reserve_bytes,
         }
@@ -214,49 +252,40 @@ impl SegmentFiles {
 
     /// Closes one segment's file once nobody uses it.
     pub(crate) fn forget(&self, id: PartitionId, base: Offset) {
-        self.handles.borrow_mut().remove(&(id, base));
+        self.handles.borrow_mut().take((id, base));
     }
 
     /// Closes all files of a partition once nobody uses them.
     pub(crate) fn forget_partition(&self, id: PartitionId) {
-        self.handles
-            .borrow_mut()
-            .retain(|(other, _), _| *other != id);
+        let mut handles = self.handles.borrow_mut();
+        let of_partition = (id, Offset(i64::MIN))..=(id, Offset(i64::MAX));
+        let keys: Vec<_> = handles
+            .by_segment
+            .range(of_partition)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            handles.take(key);
+        }
     }
 
     /// Closes all files once nobody uses them.
     pub(crate) fn forget_all(&self) {
-        self.handles.borrow_mut().clear();
+        *self.handles.borrow_mut() = Handles::default();
     }
 
     fn cached(&self, id: PartitionId, base: Offset, write: bool) -> Option<File> {
-        let mut handles = self.handles.borrow_mut();
-        let handle = handles
-            .get_mut(&(id, base))
-            .filter(|handle| handle.writable || !write)?;
-        self.clock.set(self.clock.get() + 1);
-        handle.used = self.clock.get();
-        Some(handle.file.clone())
+        self.handles.borrow_mut().touch((id, base), write)
     }
 
     fn keep(&self, id: PartitionId, base: Offset, file: File, writable: bool) {
         let mut handles = self.handles.borrow_mut();
-        if handles.len() >= self.handles_max
-            && let Some(oldest) = handles
-                .iter()
-                .min_by_key(|(_, handle)| handle.used)
-                .map(|(key, _)| *key)
+        handles.put((id, base), file, writable);
+        while handles.by_segment.len() > self.handles_max
+            && let Some((_, oldest)) = handles.by_use.first_key_value()
         {
-            handles.remove(&oldest);
+            let oldest = *oldest;
+            handles.take(oldest);
         }
-        self.clock.set(self.clock.get() + 1);
-        handles.insert(
-            (id, base),
-            Handle {
-                file,
-                writable,
-                used: self.clock.get(),
-            },
-        );
     }
 }
