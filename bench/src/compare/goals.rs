@@ -283,7 +283,7 @@ pub fn goals() -> Vec<Goal> {
         Goal {
             id: "idle_rss",
             formula: "row idle: resident_bytes of tidelog with 1,000 partitions",
-            goal: 50e6,
+            goal: 52_428_800.0,
             side: Below,
             rows: &["idle"],
             value: |rows| figure(rows, "idle", "tidelog", "1000", "resident_bytes"),
