@@ -189,6 +189,33 @@ public class Client {
                 equal(again.committed(Set.of(new TopicPartition(topic, 2))).get(new TopicPartition(topic, 2)).offset(), 20L);
             }
         });
+        run("group-consumer-protocol", () -> {
+            String topic = TOPIC + "-modern", group = topic + "-g";
+            String[] how = {"group.id", group, "group.protocol", "consumer", "auto.offset.reset", "earliest"};
+            get(admin.createTopics(List.of(new NewTopic(topic, 4, (short) 1))).all());
+            produce(topic, 20);
+            try (var first = consumer(how); var second = consumer(how)) {
+                first.subscribe(List.of(topic));
+                equal(read(first, 20).stream().map(ConsumerRecord::value).distinct().count(), 20L);
+                first.commitSync();
+                // The server resolves the pattern.
+                second.subscribe(new SubscriptionPattern(topic + ".*"));
+                waitFor(() -> first.assignment().size() == 2 && second.assignment().size() == 2, List.of(first, second));
+                var both = new HashSet<>(first.assignment());
+                both.addAll(second.assignment());
+                equal(both.size(), 4);
+                var found = get(admin.describeConsumerGroups(List.of(group)).all()).get(group);
+                equal(found.type() + " " + found.groupState() + " " + found.members().size(), "Consumer Stable 2");
+                // A member of the classic protocol joins the same group.
+                try (var classic = member(group, topic, "partition.assignment.strategy", CooperativeStickyAssignor.class.getName())) {
+                    waitFor(() -> classic.assignment().size() == 1, List.of(first, second, classic));
+                }
+                waitFor(() -> first.assignment().size() + second.assignment().size() == 4, List.of(first, second));
+            }
+            equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(new TopicPartition(topic, 0)).offset(), 20L);
+            equal(get(admin.listGroups(new ListGroupsOptions().withTypes(Set.of(GroupType.CONSUMER))).all()).stream().anyMatch(g -> g.groupId().equals(group)), true);
+            get(admin.deleteConsumerGroups(List.of(group)).all());
+        });
         run("group-static-member", () -> {
             String topic = TOPIC + "-Range", group = TOPIC + "-static";
             String[] how = {"group.instance.id", "one"};
