@@ -363,8 +363,14 @@ impl IndexBuilder {
             "batches are indexed in offset order"
         );
         let position = FilePosition(self.info.size);
-        // Kafka's time index names the last offset of the batch that carries the timestamp.
-        self.info.append(size, header.max_timestamp, last_offset);
+        // Kafka's time index names the last offset of the batch that carries the timestamp. A batch that compaction
+        // emptied still has one, but no record that carries it.
+        let max_timestamp = if header.record_count > 0 {
+            header.max_timestamp
+        } else {
+            -1
+        };
+        self.info.append(size, max_timestamp, last_offset);
         self.next_offset = Offset(last_offset.0 + 1);
         self.segment_checksum = crc32c::crc32c_append(self.segment_checksum, prefix);
         match self

@@ -2,11 +2,11 @@
 
     exchange.py [--broker tidelog|kafka] [--port 20220]
 
-After a clean stop of ours: Kafka's DumpLogSegments reads every file without complaint, and a Kafka broker opens
-copies of our directories, serves every record and appends. Then `tidelog log import` brings in the directories
+After a clean stop of ours: Kafka's DumpLogSegments reads every file without complaint, also those of a compacted
+topic that was cleaned, and a Kafka broker opens copies of our directories, serves every record and appends. Then `tidelog log import` brings in the directories
 of ../shared/golden/segments/clean, and every record of theirs is served. (`--broker kafka` proves the rig.)
 """
-import argparse, glob, json, os, re, shutil, subprocess, tempfile, time
+import argparse, glob, json, os, random, re, shutil, subprocess, tempfile, time
 
 from confluent_kafka import Producer
 
@@ -18,8 +18,10 @@ from load import QUIET, create_topic, read_all
 from report import Report
 
 TOPIC, PARTITIONS = "exchange", 4
+CLEANED, KEYS = "cleaned", 300
+COMPACTED = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"}
 COMPLAINTS = re.compile(r"isvalid: false|[Mm]ismatch|(?<!-1) is followed by|out of order|invalid bytes|Exception|[Cc]orrupt", re.M)
-KEEP = {"log.retention.ms": "-1", "log.message.timestamp.before.max.ms": "9223372036854775807"}
+KEEP = {"log.retention.ms": "-1", "log.cleaner.backoff.ms": "100", "log.message.timestamp.before.max.ms": "9223372036854775807"}
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
@@ -31,6 +33,7 @@ class Exchange:
         self.broker = Broker(o.broker, o.port, self.data, os.path.join(work, "ours.log"), KEEP)
         self.kafka = None
         self.logs = None
+        self.cleaned = None
 
     def write(self):
         """Several segments; every codec; idempotent; a moved log start. Restarted once, so two leader epochs."""
@@ -49,12 +52,35 @@ class Exchange:
             if turn == 0:
                 assert self._stop() == 0, "clean stop failed"
                 self.broker.start()
+        self._write_compacted()
         c = wire.connect(self.broker.address)
         answer = c.call("DeleteRecords", 1, {"Topics": [{"Name": TOPIC, "Partitions": [{"PartitionIndex": 3, "Offset": 100}]}], "TimeoutMs": 9000})
         assert answer["Topics"][0]["Partitions"][0]["ErrorCode"] == 0, answer
         self.logs = read_all(self.broker.address, TOPIC, PARTITIONS, starts={3: 100})
         assert self._stop() == 0, f"clean stop failed: {self.broker.log_tail()}"
         return f"{sum(map(len, self.logs))} records"
+
+    def _write_compacted(self):
+        """Updates and tombstones of a few keys in every codec, until most of them were cleaned away."""
+        create_topic(self.broker.address, CLEANED, 1, COMPACTED)
+        for number, codec in enumerate(CODECS):
+            p = Producer({"bootstrap.servers": self.broker.address, **QUIET, "compression.type": codec, "linger.ms": 20,
+                          "enable.idempotence": True, "batch.size": 50000})
+            for n in range(1500):
+                key = b"%d" % (n * 7 % KEYS)
+                value = None if n % 50 == 7 else random.Random(number * 1500 + n).randbytes(1500)
+                p.produce(CLEANED, value, key, 0, headers=[("h", b"x")])
+                p.poll(0)
+            assert p.flush(60) == 0, f"{codec} not flushed"
+        if self.broker.kind == "tidelog":
+            end = time.monotonic() + 60
+            while self.broker.counters().get("tidelog_cleaner_records_removed_total", 0) < 2000:
+                assert time.monotonic() < end, f"nothing is cleaned: {self.broker.log_tail()}"
+                time.sleep(0.2)
+        else:
+            time.sleep(20)
+        time.sleep(2)
+        self.cleaned = read_all(self.broker.address, CLEANED, 1)
 
     def _stop(self):
         status = self.broker.stop()
@@ -70,6 +96,24 @@ class Exchange:
         records = len(re.findall(r"^\| offset: ", text, re.M))
         assert records >= sum(map(len, self.logs)), f"{records} records in the dump, {sum(map(len, self.logs))} were served"
         return f"{len(logs)} segments, {records} records"
+
+    def dump_cleaned(self):
+        """Every file of the cleaned partition; offsets that are missing in it are no complaint."""
+        of = lambda kind: sorted(glob.glob(f"{self.data}/{CLEANED}-0/*.{kind}"))
+        text = dump("--deep-iteration", "--files", ",".join(of("log")), gaps=True)
+        records = len(re.findall(r"^\| offset: ", text, re.M))
+        served = len(self.cleaned[0])
+        assert served <= records < 5000, f"{records} records in the dump, {served} were served, 7500 were sent"
+        indexes = of("index") + of("timeindex")
+        assert len(indexes) == 2 * len(of("log")), f"{len(indexes)} index files for {len(of('log'))} segments"
+        dump("--files", ",".join(indexes))
+        dump("--index-sanity-check", "--files", ",".join(indexes))
+        dump("--verify-index-only", "--files", ",".join(indexes))
+        left = [f for f in os.listdir(f"{self.data}/{CLEANED}-0") if "cleaned" in f]
+        assert not left, left
+        with open(f"{self.data}/cleaner-offset-checkpoint") as f:
+            assert f"{CLEANED} 0 " in f.read(), "no cleaner-offset-checkpoint"
+        return f"{len(of('log'))} segments, {records} of 7500 records left"
 
     def dump_indexes(self):
         files = self.files("index") + self.files("timeindex")
@@ -95,16 +139,20 @@ class Exchange:
         self.kafka = Broker("kafka", self.o.port + 10, data, os.path.join(self.work, "theirs.log"), KEEP)
         self.kafka.start()
         create_topic(self.kafka.address, TOPIC, PARTITIONS, {"segment.bytes": "1048576"})
+        create_topic(self.kafka.address, CLEANED, 1, {**COMPACTED, "min.compaction.lag.ms": "86400000"})
         time.sleep(1)
         self.kafka.stop()
         for p in range(PARTITIONS):
             plant(f"{self.data}/{TOPIC}-{p}", f"{data}/{TOPIC}-{p}")
+        plant(f"{self.data}/{CLEANED}-0", f"{data}/{CLEANED}-0")
         shutil.copy(f"{self.data}/log-start-offset-checkpoint", f"{data}/log-start-offset-checkpoint")
         self.kafka.start()
         got = read_all(self.kafka.address, TOPIC, PARTITIONS, starts={3: 100})
         for p in range(PARTITIONS):
             assert got[p] == self.logs[p], f"partition {p}: {len(got[p])} records, ours had {len(self.logs[p])}"
-        return f"{sum(map(len, got))} records"
+        cleaned = read_all(self.kafka.address, CLEANED, 1)
+        assert cleaned == self.cleaned, f"{CLEANED}: {len(cleaned[0])} records, ours had {len(self.cleaned[0])}"
+        return f"{sum(map(len, got))} records, {len(cleaned[0])} of the cleaned topic"
 
     def kafka_appends(self):
         p = Producer({"bootstrap.servers": self.kafka.address, **QUIET})
@@ -112,7 +160,7 @@ class Exchange:
         p.produce(TOPIC, b"more", b"more", 0, on_delivery=lambda e, m: ends.append((e, m.offset())))
         assert p.flush(30) == 0 and ends == [(None, self.logs[0][-1][0] + 1)], ends
         log = open(self.kafka.log, errors="replace").read()
-        bad = re.findall(rf"^.*(?:ERROR.*(?:{TOPIC}-|Log)|CorruptRecord|CorruptIndex).*$", log, re.M)
+        bad = re.findall(rf"^.*(?:ERROR.*(?:{TOPIC}-|{CLEANED}-|Log)|CorruptRecord|CorruptIndex).*$", log, re.M)
         assert not bad, bad[0]
 
     def ours_imports(self):
@@ -169,9 +217,11 @@ def plant(source, target):
             shutil.copy(path, target)
 
 
-def dump(*words):
+def dump(*words, gaps=False):
     done = subprocess.run([*JVM, "org.apache.kafka.tools.DumpLogSegments", *words], capture_output=True, text=True, timeout=200)
     text = done.stdout + done.stderr
+    if gaps:
+        text = re.sub(r"^  \d+ is followed by \d+$", "", text, flags=re.M)
     complaint = COMPLAINTS.search(text)
     assert done.returncode == 0 and not complaint, text[max(0, complaint.start() - 200):complaint.end() + 200] if complaint else text[-400:]
     return text
@@ -188,6 +238,7 @@ def main():
         if report.run("written and stopped cleanly", x.write):
             report.run("DumpLogSegments reads every segment", x.dump_logs)
             report.run("DumpLogSegments checks every index", x.dump_indexes)
+            report.run("DumpLogSegments reads a cleaned partition", x.dump_cleaned)
             report.run("DumpLogSegments reads the producer snapshots", x.dump_snapshots)
             if report.run("a Kafka broker opens our directories", x.kafka_opens):
                 report.run("and appends to them", x.kafka_appends)
