@@ -21,6 +21,7 @@ use super::request::{ConsumerHeartbeat, HeartbeatAccepted};
 use super::settings::ConsumerGroupSettings;
 use super::{ConsumerGroup, Work};
 use crate::groups::timers::TimerKey;
+use crate::limits::GROUP_MEMBER_BYTES_MAX;
 
 impl ConsumerHeartbeat {
     /// Refuses what contradicts the protocol, whatever the group.
@@ -43,6 +44,10 @@ impl ConsumerHeartbeat {
         )?;
         refuse(blank(&self.instance), "InstanceId can't be empty.")?;
         refuse(blank(&self.rack), "RackId can't be empty.")?;
+        refuse(
+            self.subscription_bytes() > GROUP_MEMBER_BYTES_MAX,
+            "The subscription is larger than a member's may be.",
+        )?;
         match self.epoch {
             JOIN_EPOCH => {
                 let owns = self.owned.as_ref().is_none_or(|owned| !owned.is_empty());
@@ -70,6 +75,14 @@ impl ConsumerHeartbeat {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+impl ConsumerHeartbeat {
+    /// What the record of the member would hold of the request.
+    fn subscription_bytes(&self) -> usize {
+        let topics = self.topics.iter().flatten().map(|topic| topic.len());
+        topics.sum::<usize>() + self.pattern.as_ref().map_or(0, |pattern| pattern.len())
     }
 }
 

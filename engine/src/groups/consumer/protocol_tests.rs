@@ -420,6 +420,21 @@ fn refusals_are_kafkas_in_code_and_words() {
 }
 
 #[test]
+fn a_subscription_that_no_record_should_hold_is_refused() {
+    let mut rig = Rig::new(&[]);
+    let name: Arc<str> = "x".repeat(30_000).into();
+    let wish = ConsumerHeartbeat {
+        topics: Some(vec![name; 200]),
+        ..joining("m1", &[])
+    };
+    assert_eq!(
+        rig.heartbeat(wish).unwrap_err().0,
+        ErrorCode::InvalidRequest
+    );
+    assert!(rig.log.is_empty());
+}
+
+#[test]
 fn version_0_lets_the_coordinator_make_the_id() {
     let mut rig = Rig::new(&[]);
     let wish = ConsumerHeartbeat {
