@@ -314,7 +314,7 @@ class Rig:
     async def settle(self):
         """Nobody leaves any more: how long until everybody is in one generation, and again after one member's leave."""
         self.quiet, begun = True, time.monotonic()
-        newest = max(self.synced_in, default=0)
+        newest = max(self.synced_in, default=1)
         if not await self.until_whole(newest):
             return None, None
         settled = max(0, self.whole_at - begun)
