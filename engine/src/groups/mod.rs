@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn groups_go_where_java_puts_them() {
-        // "".hashCode() = 0, "a" = 97, "console-consumer-1" and others computed with Java's String.hashCode.
+        // Java: "".hashCode() is 0, "a".hashCode() is 97, and each further unit multiplies by 31.
         assert_eq!(partition_of("", 50), 0);
         assert_eq!(partition_of("a", 50), 97 % 50);
         assert_eq!(partition_of("ab", 50), (97 * 31 + 98) % 50);
