@@ -96,6 +96,8 @@ pub struct PlannedAppend {
     pub max_timestamp: i64,
     /// Offset of the first record that carries it.
     pub offset_of_max_timestamp: Offset,
+    /// It is flushed before it is acknowledged, also where the node's durability asks for no flush.
+    pub flush: bool,
     /// What to answer once it is durable.
     pub appended: Appended,
 }

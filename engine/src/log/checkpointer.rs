@@ -73,7 +73,12 @@ impl Checkpointer {
             shard.journal.release(cut.group_number);
         }
         write_behind_up_to(shard, &cut).await?;
-        if shard.settings.flushes() {
+        let asked = shard
+            .partitions
+            .borrow()
+            .values()
+            .any(|partition| partition.log.config().flushes);
+        if shard.settings.flushes() || asked {
             force_device_flush(&shard.disk, &self.flush_file).await?;
         }
         // A flush of a single segment that failed meanwhile may have dropped what this one should have made durable,

@@ -31,6 +31,9 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// `message.timestamp.type` is LogAppendTime.
     pub log_append_time: bool,
+    /// `flush.messages` or `flush.ms` is set: its batches are flushed before they are acknowledged, whatever the node's
+    /// durability. That is more often than asked for, and never later.
+    pub flushes: bool,
 }
 
 impl LogConfig {
@@ -62,6 +65,7 @@ impl Default for LogConfig {
             delete_retention_ms: 24 * 3600 * 1000,
             max_message_bytes: 1_048_588,
             log_append_time: false,
+            flushes: false,
         }
     }
 }
@@ -83,6 +87,7 @@ impl From<&tuning::TopicConfig> for LogConfig {
             delete_retention_ms: topic.delete_retention_ms,
             max_message_bytes: u32::try_from(topic.max_message_bytes).unwrap_or(0),
             log_append_time: topic.message_timestamp_type == tuning::TimestampType::LogAppendTime,
+            flushes: topic.flush_messages < i64::MAX || topic.flush_ms < i64::MAX,
         }
     }
 }

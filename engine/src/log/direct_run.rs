@@ -167,7 +167,15 @@ async fn carry_out(shard: &Rc<Shard>, id: PartitionId, mut entries: Vec<Pending>
 }
 
 async fn flush(shard: &Shard, id: PartitionId, entries: &[Pending]) -> io::Result<()> {
-    if !shard.settings.flushes() || crate::planted::is(crate::planted::Bug::AckBeforeFlush) {
+    let asked = entries.iter().any(|pending| {
+        pending
+            .planned
+            .as_ref()
+            .is_some_and(|planned| planned.flush)
+    });
+    if !(shard.settings.flushes() || asked)
+        || crate::planted::is(crate::planted::Bug::AckBeforeFlush)
+    {
         return Ok(());
     }
     let Some(directory) = shard.with_partition(id, |partition| partition.directory.clone()) else {

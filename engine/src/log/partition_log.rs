@@ -358,6 +358,7 @@ impl PartitionLog {
             roll: placement.roll,
             max_timestamp: request.max_timestamp,
             offset_of_max_timestamp,
+            flush: self.config.flushes,
             appended: Appended {
                 base_offset,
                 last_offset,

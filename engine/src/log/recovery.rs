@@ -19,6 +19,7 @@ use super::checkpoint::{
 use super::checkpoint_body::{decode_body, encode_body};
 use super::checkpointer::{force_device_flush, open_flush_file};
 use super::compaction::swap_files;
+use super::config::LogConfig;
 use super::directories;
 use super::journal::files::{JournalFile, TIDELOG_DIRECTORY, journal_path, parse_journal_name};
 use super::journal::format::Generation;
@@ -125,6 +126,9 @@ pub async fn recover(
     prepare_directory(disk, &mut report)
         .await
         .map_err(StorageError::during("preparing the data directory"))?;
+    let mut partitions = known.partitions.values();
+    let flush = settings.flushes()
+        || partitions.any(|partition| LogConfig::from(&*partition.config).flushes);
     let journals = open_journals(disk)
         .await
         .map_err(StorageError::during("opening the journals"))?;
@@ -164,10 +168,10 @@ pub async fn recover(
     }
     report.phases.end("second_pass", runtime.monotonic());
     let kept = state
-        .finish(runtime, settings.flushes(), &mut report)
+        .finish(runtime, flush, &mut report)
         .await
         .map_err(StorageError::during("writing recovered segments"))?;
-    if settings.flushes() {
+    if flush {
         let path = format!("{TIDELOG_DIRECTORY}/flush-start");
         let flush_file = open_flush_file(disk, &path)
             .await

@@ -11,6 +11,7 @@ mod compaction_loses_a_key;
 mod damaged_file_of_a_stopped_node;
 mod dead_process_writes_on;
 mod direct_run_behind_a_partial_block;
+mod flush_interval_ignored;
 mod flushed_group_rots;
 mod passing_disk_error;
 mod planted_bug_unnoticed;

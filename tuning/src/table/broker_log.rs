@@ -46,9 +46,9 @@ table! { Broker;
     "log.dir.failure.timeout.ms": Long = "30000", ReadOnly, AtLeast(1), [refused ONE_DIRECTORY],
         "How long a broker waits to report a failed directory before it stops.";
     "log.flush.interval.messages": Long = "9223372036854775807", ClusterWide, AtLeast(1), [honoured],
-        "Flush after this many records (default of `flush.messages`). With durability = flush everything is flushed before it is acknowledged, which satisfies any value.";
+        "Flush after this many records (default of `flush.messages`). With durability = flush everything is flushed before it is acknowledged, which satisfies any value; with durability = os that holds for topics that set it.";
     "log.flush.interval.ms": Long = null, ClusterWide, Any, [honoured],
-        "Flush at least this often (default of `flush.ms`). With durability = flush everything is flushed before it is acknowledged, which satisfies any value.";
+        "Flush at least this often (default of `flush.ms`). With durability = flush everything is flushed before it is acknowledged, which satisfies any value; with durability = os that holds for topics that set it.";
     "log.flush.offset.checkpoint.interval.ms": Int = "60000", ReadOnly, AtLeast(0), [refused CHECKPOINT],
         "How often the recovery point is written.";
     "log.flush.scheduler.interval.ms": Long = "9223372036854775807", ReadOnly, Any, [refused CHECKPOINT],

@@ -22,9 +22,9 @@ table! { Topic;
     "file.delete.delay.ms": Long = "60000", ClusterWide, AtLeast(0), [honoured],
         "How long a deleted segment's file stays.";
     "flush.messages": Long = "9223372036854775807", ClusterWide, AtLeast(1), [honoured],
-        "Flush after this many records. With durability = flush everything is flushed before it is acknowledged, which satisfies any value.";
+        "Flush after this many records. With durability = flush everything is flushed before it is acknowledged, which satisfies any value; with durability = os that holds for topics that set it.";
     "flush.ms": Long = "9223372036854775807", ClusterWide, AtLeast(0), [honoured],
-        "Flush at least this often. With durability = flush everything is flushed before it is acknowledged, which satisfies any value.";
+        "Flush at least this often. With durability = flush everything is flushed before it is acknowledged, which satisfies any value; with durability = os that holds for topics that set it.";
     "follower.replication.throttled.replicas": List = "", ClusterWide, ThrottledReplicas, [refused ONE_NODE],
         "Replicas whose catching up is throttled, partition:broker, or *.";
     "index.interval.bytes": Int = "4096", ClusterWide, AtLeast(0), [inert INDEX],

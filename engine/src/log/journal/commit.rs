@@ -101,6 +101,8 @@ pub struct Journal {
     stopped: Cell<bool>,
     growing: Cell<bool>,
     counters: Cell<JournalCounters>,
+    /// Files with groups that are not flushed.
+    unflushed: RefCell<Vec<JournalFile>>,
     work: Notify,
     files_changed: Notify,
 }
@@ -135,6 +137,7 @@ impl Journal {
             stopped: Cell::new(false),
             growing: Cell::new(false),
             counters: Cell::default(),
+            unflushed: RefCell::default(),
             work: Notify::new(),
             files_changed: Notify::new(),
         }
@@ -310,15 +313,43 @@ impl Journal {
             count,
             &mut buffer,
         );
+        let number = file.number;
         file.file.write_at(buffer, position).await?;
-        if self.settings.flush && !crate::planted::is(crate::planted::Bug::AckBeforeFlush) {
-            file.file.fdatasync().await?;
+        if self.unflushed.borrow().last().map(|last| last.number) != Some(number) {
+            self.unflushed.borrow_mut().push(file);
+        }
+        // Without a flush per group one batch may still ask for its own. Replay reaches a group only through those in
+        // front of it, so every file since the last flush is flushed.
+        let asked = entries.iter().any(|pending| {
+            pending
+                .planned
+                .as_ref()
+                .is_some_and(|planned| planned.flush)
+        });
+        if (self.settings.flush || asked)
+            && !crate::planted::is(crate::planted::Bug::AckBeforeFlush)
+        {
+            let unflushed = self.unflushed.take();
+            for file in unflushed {
+                file.file.fdatasync().await?;
+            }
+        } else {
+            self.forget_old_unflushed();
         }
         let mut counters = self.counters.get();
         counters.groups += 1;
         counters.bytes += bytes as u64;
         self.counters.set(counters);
         Ok(end)
+    }
+
+    /// Files that no flush is asked for: as many as there are at most.
+    fn forget_old_unflushed(&self) {
+        let mut unflushed = self.unflushed.borrow_mut();
+        if let Some(newest) = unflushed.pop() {
+            unflushed.retain(|file| file.number != newest.number);
+            unflushed.push(newest);
+        }
     }
 
     /// The place for the next group. Waits for a free file; makes one ahead of need.
