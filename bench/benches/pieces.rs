@@ -151,7 +151,7 @@ fn index(criterion: &mut Criterion) {
     let mut next = Offset(0);
     // A segment of 1 GiB.
     for _ in 0..(1 << 30) / source.len() {
-        let stored = StoredBatch::stamp(&source, header.clone(), next, LeaderEpoch(1));
+        let stored = StoredBatch::stamp(&source, header, next, LeaderEpoch(1));
         builder.push(&stored.prefix, stored.header());
         next = Offset(stored.last_offset().0 + 1);
     }
