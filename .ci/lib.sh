@@ -76,6 +76,11 @@ install_all() {
   install_python && install_kafka && install_go && install_node
 }
 
+# librdkafka's own test programs, in the tree of its load generator.
+install_librdkafka_tests() {
+  install_generator && { [ -x "$CACHE/librdkafka/tests/test-runner" ] || make -C "$CACHE/librdkafka/tests" -j2 build > "$CACHE/librdkafka-tests.txt" 2>&1; }
+}
+
 # librdkafka's own load generator, from the sources that cargo has fetched for the rdkafka crate.
 install_generator() {
   local at=$CACHE/librdkafka
