@@ -16,7 +16,8 @@ REQUIRED = os.path.join(ROOT, "engine/tests/suites/required.tsv")
 # What the suites expect of the broker, beside its defaults. Sarama wants an empty quota table, the crates three partitions.
 SETTINGS = {"num.partitions": "4", "group.initial.rebalance.delay.ms": "0", "node.id": "1"}
 SUITES = {
-    "sarama": {}, "kafka-go": {}, "franz-go": {}, "java-clients": {}, "kafkajs": {},
+    # Two of kafka-go's tests name no port, which is 9092 to it.
+    "sarama": {}, "kafka-go": {"port": 9092}, "franz-go": {}, "java-clients": {}, "kafkajs": {},
     "rust-crates": {"settings": {"num.partitions": "3"}, "environment": {"CRATES": "rdkafka"}},
     "librdkafka": {}, "librdkafka-consumer": {"script": "librdkafka", "environment": {"LRK_PROTOCOL": "consumer"}},
     "kafka-tools": {},
@@ -61,7 +62,7 @@ class Run:
         data = os.path.join(self.scratch, "data")
         subprocess.run(["rm", "-rf", data], check=True)
         os.makedirs(data)
-        broker = Broker(self.arguments.broker, self.arguments.port, data, os.path.join(self.scratch, "broker.log"),
+        broker = Broker(self.arguments.broker, self.about.get("port", self.arguments.port), data, os.path.join(self.scratch, "broker.log"),
                         {**SETTINGS, **self.about.get("settings", {})} if self.arguments.broker == "tidelog" else {})
         environment = {**os.environ, **self.about.get("environment", {}), "WORK": self.scratch, "RESULTS": self.rows_path,
                        "KAFKA_LIBS": os.path.join(CACHE, "kafka-4.3.1/libs"), "ONLY": only or self.arguments.test or ".",
