@@ -7,7 +7,7 @@ or its row gives the reason for its exclusion. A required test that fails is tri
 allowed (three tries in all). Exit status 0 only if every required test that was run passed; with --quick the suites'
 own short selections are run. One JSON line per suite goes to --results; it names the commit.
 """
-import argparse, json, os, re, subprocess, sys, time
+import argparse, json, os, re, signal, subprocess, sys, time
 
 from broker import Broker, CACHE, ROOT
 
@@ -48,6 +48,20 @@ def read_rows(path):
     return rows
 
 
+def end_session(leader):
+    """Ends whatever a suite's script left running: its tests are started in process groups of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    if os.getsid(int(entry)) == leader.pid:
+                        os.kill(int(entry), number)
+                except OSError:
+                    continue        # it ended by itself meanwhile
+        time.sleep(0.5)
+    leader.wait(20)
+
+
 class Run:
     """One suite over one fresh broker."""
 
@@ -78,9 +92,9 @@ class Run:
                 try:
                     process.wait(limit)
                 except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, 15)
-                    process.wait(20)
                     print(f"{self.name}: stopped after {limit} s")
+                finally:
+                    end_session(process)
             if not broker.alive():
                 print(f"FAIL {self.name}: the broker ended by itself: {broker.log_panic()}", flush=True)
                 return False
