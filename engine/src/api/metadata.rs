@@ -33,12 +33,14 @@ pub(super) async fn handle(context: &RequestContext, request: MetadataRequest<'_
         Ok(wanted) => wanted,
         Err(code) => return refuse_all(context, &request, code),
     };
+    // As in Kafka, a topic that this request creates is unknown in its answer: clients that look whether a deletion went
+    // through rely on it, and all of them ask again.
+    let image = context.image();
     if let Wanted::Names(names) = &wanted
         && request.allow_auto_topic_creation
     {
         create_missing(context, names).await;
     }
-    let image = context.image();
     let asked = request.include_topic_authorized_operations;
     let topics = match &wanted {
         Wanted::All => image
@@ -139,8 +141,7 @@ fn by_id<'a>(
     unknown.chain(known).collect()
 }
 
-/// Creates the topics that do not exist, before they are described: Kafka answers 3 first and creates afterwards, which
-/// costs every client a retry. A topic that cannot be created is answered as unknown.
+/// Creates the topics that do not exist, so that the client's next request finds them.
 async fn create_missing(context: &RequestContext, names: &[&str]) {
     let image = context.image();
     if !image.broker_config.auto_create_topics_enable() {

@@ -115,10 +115,10 @@ class Run:
 
         def lost():
             return {test for test, reason in tests.items() if not reason and rows.get(test, ("", "", ""))[0] != "ok"
-                    and (test in ran_before or not partial)}
+                    and (test in ran_before or test.split("/")[0] in ran_before or not partial)}
 
         for _ in range(self.arguments.tries - 1):
-            again = sorted(test for test in lost() if test in rows)
+            again = sorted(test for test in lost() if test in rows or test.split("/")[0] in rows)
             if not again or not alive:
                 break
             alive = self.script(again)
