@@ -16,6 +16,8 @@ use crate::platform::Disk;
 
 /// Kafka's description of a data directory.
 const META_PROPERTIES: &str = "meta.properties";
+/// The same with a checksum: `meta.properties` has none.
+const META_COPY: &str = "tidelog/meta.properties";
 const META_BYTES_MAX: usize = 64 * 1024;
 const META_VERSION: &str = "1";
 /// Written last by a clean stop; Kafka then trusts the segments.
@@ -34,6 +36,8 @@ pub struct MetaProperties {
     pub node_id: i32,
     /// The directory.
     pub directory_id: String,
+    /// What was wrong with the file or its copy when it was read; repaired.
+    pub findings: Vec<String>,
 }
 
 impl MetaProperties {
@@ -72,18 +76,11 @@ pub async fn open(
     runtime: &Runtime,
     broker: &BrokerConfig,
 ) -> Result<MetaProperties, DataDirectoryError> {
-    let exists = disk
-        .exists(META_PROPERTIES)
-        .await
-        .map_err(failed(META_PROPERTIES))?;
-    if !exists {
+    let file = read_small(disk, META_PROPERTIES).await?;
+    let copy = read_small(disk, META_COPY).await?;
+    let Some(found) = settle(file.as_deref(), copy.as_deref())? else {
         return format(disk, runtime, broker).await;
-    }
-    let bytes = disk
-        .read_small(META_PROPERTIES, META_BYTES_MAX)
-        .await
-        .map_err(failed(META_PROPERTIES))?;
-    let found = parse(&String::from_utf8_lossy(&bytes)).map_err(DataDirectoryError::NotOurs)?;
+    };
     if found.node_id != broker.node_id() {
         return Err(DataDirectoryError::NotOurs(format!(
             "it belongs to node {}, this node is {}; set node.id={} or another log.dirs",
@@ -108,7 +105,63 @@ pub async fn open(
         ));
     }
     make_own_directory(disk).await?;
+    if file.as_deref() != Some(render(&found).as_bytes()) && !found.findings.is_empty() {
+        write_meta(disk, META_PROPERTIES, &render(&found)).await?;
+    }
+    if copy.as_deref() != Some(render_copy(&found).as_bytes()) {
+        write_meta(disk, META_COPY, &render_copy(&found)).await?;
+    }
     Ok(found)
+}
+
+async fn read_small(
+    disk: &Disk,
+    path: &'static str,
+) -> Result<Option<Vec<u8>>, DataDirectoryError> {
+    match disk.read_small(path, META_BYTES_MAX).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path)(error)),
+    }
+}
+
+async fn write_meta(disk: &Disk, path: &'static str, text: &str) -> Result<(), DataDirectoryError> {
+    disk.write_small(path, text.as_bytes())
+        .await
+        .map_err(failed(path))
+}
+
+/// What `meta.properties` and its copy say together; `None` if there is neither. Kafka's file has no checksum, its copy
+/// has one: where they differ and the checksum holds, the copy is right, so that no flipped bit gives the directory to
+/// another node or keeps it from starting.
+fn settle(
+    file: Option<&[u8]>,
+    copy: Option<&[u8]>,
+) -> Result<Option<MetaProperties>, DataDirectoryError> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let of_file = file.map(|bytes| parse(&text(bytes)));
+    let of_copy = copy.map(|bytes| parse_copy(&text(bytes)));
+    match (of_file, of_copy) {
+        (None, None | Some(Err(_))) => Ok(None),
+        (Some(Ok(found)), Some(Ok(copy))) if found == copy => Ok(Some(found)),
+        (Some(Ok(mut found)), copy) if !matches!(copy, Some(Ok(_))) => {
+            if copy.is_some() {
+                let finding = format!("{META_COPY}: damaged, made again");
+                found.findings.push(finding);
+            }
+            Ok(Some(found))
+        }
+        (_, Some(Ok(mut found))) => {
+            let finding = format!(
+                "{META_PROPERTIES}: missing, damaged or changed, written again from {META_COPY} (remove that one first to \
+                 change the other)"
+            );
+            found.findings.push(finding);
+            Ok(Some(found))
+        }
+        (Some(Err(problem)), _) => Err(DataDirectoryError::NotOurs(problem)),
+        (Some(Ok(found)), _) => Ok(Some(found)),
+    }
 }
 
 async fn format(
@@ -120,11 +173,11 @@ async fn format(
         cluster_id: broker.cluster_id().unwrap_or_else(|| random_id(runtime)),
         node_id: broker.node_id(),
         directory_id: random_id(runtime),
+        findings: Vec::new(),
     };
     make_own_directory(disk).await?;
-    disk.write_small(META_PROPERTIES, render(&meta).as_bytes())
-        .await
-        .map_err(failed(META_PROPERTIES))?;
+    write_meta(disk, META_COPY, &render_copy(&meta)).await?;
+    write_meta(disk, META_PROPERTIES, &render(&meta)).await?;
     Ok(meta)
 }
 
@@ -140,10 +193,26 @@ fn render(meta: &MetaProperties) -> String {
         cluster_id,
         node_id,
         directory_id,
+        ..
     } = meta;
     format!(
         "#\nnode.id={node_id}\ndirectory.id={directory_id}\nversion={META_VERSION}\ncluster.id={cluster_id}\n"
     )
+}
+
+/// The same with a last line that holds a CRC-32C of everything before it.
+fn render_copy(meta: &MetaProperties) -> String {
+    let text = render(meta);
+    let checksum = crc32c::crc32c(text.as_bytes());
+    format!("{text}#{checksum:08x}\n")
+}
+
+fn parse_copy(text: &str) -> Result<MetaProperties, String> {
+    let found = parse(text)?;
+    let whole = render_copy(&found) == text;
+    whole
+        .then_some(found)
+        .ok_or_else(|| "its checksum does not hold".to_owned())
 }
 
 fn parse(text: &str) -> Result<MetaProperties, String> {
@@ -178,6 +247,7 @@ fn parse(text: &str) -> Result<MetaProperties, String> {
             .copied()
             .unwrap_or_default()
             .to_owned(),
+        findings: Vec::new(),
     })
 }
 
@@ -312,11 +382,44 @@ mod tests {
             cluster_id: "c".into(),
             node_id: 3,
             directory_id: "d".into(),
+            findings: Vec::new(),
         };
         assert_eq!(parse(&render(&meta)), Ok(meta.clone()));
         let newer = render(&meta).replace("version=1", "version=2");
         assert!(parse(&newer).is_err_and(|error| error.contains("version 2")));
         assert!(parse("version=1\nnode.id=1\n").is_err());
+    }
+
+    #[test]
+    fn a_copy_that_holds_overrules_the_file_and_nothing_else_does() {
+        let meta = MetaProperties {
+            cluster_id: "c".into(),
+            node_id: 1,
+            directory_id: "d".into(),
+            findings: Vec::new(),
+        };
+        let (file, copy) = (render(&meta).into_bytes(), render_copy(&meta).into_bytes());
+        let settled = |file: Option<&[u8]>, copy: Option<&[u8]>| settle(file, copy).ok().flatten();
+        assert_eq!(settled(Some(&file), Some(&copy)), Some(meta.clone()));
+        assert_eq!(settled(Some(&file), None), Some(meta.clone()));
+        assert_eq!(settled(None, None), None);
+        for at in 0..copy.len() {
+            let mut bad = copy.clone();
+            bad[at] ^= 1;
+            let found = settled(Some(&file), Some(&bad)).expect("the file is good");
+            assert_eq!((found.node_id, found.findings.len()), (1, 1), "byte {at}");
+        }
+        for at in 0..file.len() {
+            let mut bad = file.clone();
+            bad[at] ^= 1;
+            let found = settled(Some(&bad), Some(&copy)).expect("the copy is good");
+            assert_eq!(
+                (found.node_id, found.cluster_id.as_str()),
+                (1, "c"),
+                "byte {at}"
+            );
+        }
+        assert!(settle(Some(b"damaged"), Some(b"too")).is_err());
     }
 
     #[test]

@@ -196,10 +196,19 @@ impl Node {
         };
         let identity = data_directory::open(disk, runtime, &settings.broker).await?;
         settings.directory_id = identity.directory_id_bytes();
-        let (mut store, image) = open_metadata(runtime, disk, &settings.broker, &identity).await?;
-        let recovered =
+        let (mut store, image, findings) =
+            open_metadata(runtime, disk, &settings.broker, &identity).await?;
+        let mut recovered =
             log::recover(runtime, disk, &settings.storage, &known_partitions(&image)).await?;
         info!("recovery: {}", recovered.report.phases);
+        recovered.report.damage.extend(identity.findings);
+        // An append that a crash cut leaves a finding too.
+        let unclean = !recovered.report.clean;
+        let list = match unclean {
+            true => &mut recovered.report.unfinished,
+            false => &mut recovered.report.damage,
+        };
+        list.extend(findings);
         data_directory::remove_clean_mark(disk).await?;
         let image =
             take_the_lead(runtime, &mut store, image, &settings, &recovered.partitions).await?;
@@ -341,17 +350,14 @@ async fn listen_on(
     Ok((listener, local))
 }
 
-/// The metadata log and the image that its records make; a new log gets its first records.
+/// The metadata log, the image that its records make, and what was repaired; a new log gets its first records.
 pub(crate) async fn open_metadata(
     runtime: &Runtime,
     disk: &Disk,
     broker: &Arc<BrokerConfig>,
     identity: &MetaProperties,
-) -> Result<(MetadataStore, MetadataImage), StartError> {
+) -> Result<(MetadataStore, MetadataImage, Vec<String>), StartError> {
     let (mut store, found) = MetadataStore::open(disk).await?;
-    for finding in &found.findings {
-        warn!("{finding}");
-    }
     let mut image = MetadataImage::empty(&identity.cluster_id, broker.clone());
     image.offset = found.first_offset - 1;
     image.metadata_epoch = store.leader_epoch();
@@ -361,7 +367,7 @@ pub(crate) async fn open_metadata(
         store.append(&records, runtime.wall_clock_ms()).await?;
         apply(&mut image, &records)?;
     }
-    Ok((store, image))
+    Ok((store, image, found.findings))
 }
 
 fn apply(image: &mut MetadataImage, records: &[crate::cluster::Record]) -> Result<(), StartError> {

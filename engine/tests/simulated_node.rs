@@ -253,3 +253,118 @@ fn what_was_acknowledged_survives_power_cuts_and_clean_stops() {
         );
     }
 }
+
+/// A simulation with a node that was stopped cleanly, one record in each partition.
+fn stopped(seed: u64) -> (Simulation, SimDisk) {
+    let simulation = Simulation::new(seed);
+    let disk = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
+    with_node(&simulation, &disk, async |client, _| {
+        assert_eq!(partitions(&client).await, PARTITIONS as usize);
+        for partition in 0..PARTITIONS {
+            assert_eq!(produce(&client, partition, b"kept").await, Some(0));
+        }
+    });
+    (simulation, disk)
+}
+
+/// Starts a node, runs `body` with a client and what recovery found, and stops the node cleanly.
+fn with_node(
+    simulation: &Simulation,
+    disk: &SimDisk,
+    body: impl AsyncFnOnce(Client, Vec<String>) + 'static,
+) {
+    let node = simulation.node("broker");
+    let (runtime, disk) = (node.runtime(), disk.clone());
+    simulation.block_on(&node, async move {
+        let running = start(&runtime, &disk).await;
+        let client = Client::connect(&runtime, address(), "test")
+            .await
+            .expect("connects");
+        body(client, running.report().damage.clone()).await;
+        running.stop().await.expect("a clean stop");
+    });
+    simulation.power_off(&node);
+}
+
+#[test]
+fn damage_to_any_file_of_the_node_costs_no_topic_and_is_named_where_it_matters() {
+    let (_, disk) = stopped(1);
+    let mut paths: Vec<String> = Vec::new();
+    for directory in ["", "tidelog", "t-0"] {
+        for name in disk.names(directory).expect("a directory") {
+            let path = format!("{directory}/{name}")
+                .trim_start_matches('/')
+                .to_owned();
+            // A directory has no content.
+            if disk.content(&path).is_ok_and(|content| !content.is_empty()) {
+                paths.push(path);
+            }
+        }
+    }
+    let needed = [
+        "meta.properties",
+        "tidelog/metadata-a.log",
+        "tidelog/metadata-b.log",
+        "tidelog/meta.properties",
+    ];
+    assert!(
+        needed
+            .iter()
+            .all(|path| paths.iter().any(|found| found == path)),
+        "{paths:?}"
+    );
+    for path in paths {
+        for kind in 0..6 {
+            let (simulation, disk) = stopped(1);
+            let content = disk.content(&path).expect("the same file");
+            let length = content.len();
+            let mut damaged = content.clone();
+            match kind {
+                0 => damaged[0] ^= 2,
+                1 => damaged[length / 2] ^= 1,
+                2 => damaged.clear(),
+                3 => damaged.truncate(length / 2),
+                4 => damaged.truncate(length - 1),
+                _ => damaged[..length.min(4096)].fill(0),
+            }
+            let what = format!("{path}, damage {kind}");
+            // Files that are allocated ahead end in zeros that say nothing.
+            let said = |bytes: &[u8]| {
+                let end = bytes.iter().rposition(|byte| *byte != 0);
+                end.map_or(0, |last| last + 1)
+            };
+            let changed = damaged[..said(&damaged)] != content[..said(&content)];
+            replace(&simulation, &disk, &path, damaged);
+            // The first byte of Kafka's file begins a comment and its last one ends a line: without them it says the same.
+            let says_the_same = path == "meta.properties" && matches!(kind, 0 | 4);
+            let must_be_named = changed && !says_the_same && needed.contains(&path.as_str());
+            let segment = path.starts_with("t-0/") && path.ends_with(".log");
+            with_node(&simulation, &disk, async move |client, damage| {
+                assert_eq!(partitions(&client).await, PARTITIONS as usize, "{what}");
+                assert!(!must_be_named || !damage.is_empty(), "{what}: not named");
+                for partition in i32::from(segment)..PARTITIONS {
+                    let found = consume(&client, partition).await;
+                    assert_eq!(
+                        found,
+                        [(0, b"kept".to_vec())],
+                        "{what}, partition {partition}"
+                    );
+                    assert_eq!(
+                        produce(&client, partition, b"more").await,
+                        Some(1),
+                        "{what}"
+                    );
+                }
+            });
+        }
+    }
+}
+
+/// Gives a file another content, durably.
+fn replace(simulation: &Simulation, disk: &SimDisk, path: &str, content: Vec<u8>) {
+    let node = simulation.node("editor");
+    let (disk, path) = (disk.disk(&node.runtime()), path.to_owned());
+    simulation.block_on(&node, async move {
+        disk.write_small(&path, &content).await.expect("a write");
+    });
+}

@@ -96,7 +96,7 @@ async fn import(
     let identity = data_directory::open(&disk, runtime, config)
         .await
         .map_err(Failure::new)?;
-    let (mut store, image) = node::open_metadata(runtime, &disk, config, &identity)
+    let (mut store, image, _repaired) = node::open_metadata(runtime, &disk, config, &identity)
         .await
         .map_err(Failure::new)?;
     let known = node::known_partitions(&image);

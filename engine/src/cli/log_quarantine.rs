@@ -184,7 +184,7 @@ impl StepOverArguments {
         let identity = data_directory::open(&disk, runtime, config)
             .await
             .map_err(Failure::new)?;
-        let (_store, image) = node::open_metadata(runtime, &disk, config, &identity)
+        let (_store, image, _repaired) = node::open_metadata(runtime, &disk, config, &identity)
             .await
             .map_err(Failure::new)?;
         let known = node::known_partitions(&image);

@@ -253,6 +253,8 @@ pub struct StoppedShard {
     pub complete: bool,
 }
 
+/// Space for a partition's directory, its `partition.metadata`, and its share of the checkpoints.
+const PARTITION_BYTES: u64 = 16 << 10;
 /// Partitions whose directories a stop finishes side by side.
 const FINISHED_TOGETHER: usize = 32;
 
@@ -386,6 +388,20 @@ impl Storage {
             *slot.borrow_mut() = Some(checkpointer);
             shard.written.notify_all();
         });
+    }
+
+    /// Whether the disk has room for so many more partitions beyond the reserve, from which the checkpoints grow with
+    /// them, at the next start too (C12c): to be asked before the metadata names them.
+    pub async fn check_room_for_partitions(&self, count: usize) -> Result<(), StorageError> {
+        let what = "making partitions";
+        let free = self.shard.disk.free_bytes().await;
+        let free = free.map_err(StorageError::during(what))?;
+        let needed = (count as u64).saturating_mul(PARTITION_BYTES);
+        if free < needed.saturating_add(self.shard.settings.reserve_bytes) {
+            let full = io::Error::from_raw_os_error(libc::ENOSPC);
+            return Err(StorageError::io(what, full));
+        }
+        Ok(())
     }
 
     /// Makes a partition without a record; its directory is durable when this returns.

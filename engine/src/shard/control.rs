@@ -8,7 +8,9 @@ use net::platform::sync::Mutex;
 
 use super::Shard;
 use crate::cluster::controller::ControlErrorKind;
-use crate::cluster::{ControlError, ControlRequest, ControlResponse, Controller, MetadataStore};
+use crate::cluster::{
+    ControlError, ControlRequest, ControlResponse, Controller, MetadataStore, Record,
+};
 use crate::types::TopicId;
 
 /// An id that no topic ever had.
@@ -49,6 +51,16 @@ impl ControlEdge {
         let decision = state.controller.handle(&request, &mut new_id);
         if decision.records.is_empty() {
             return decision.response;
+        }
+        let made = decision.records.iter();
+        let made = made.filter(|record| matches!(record, Record::Partition { .. }));
+        let room = match made.count() {
+            0 => Ok(()),
+            count => shard.storage().check_room_for_partitions(count).await,
+        };
+        if let Err(error) = room {
+            tracing::warn!(%error, "no partition is made");
+            return failed(&error);
         }
         let now_ms = runtime.wall_clock_ms();
         if let Err(error) = state.store.append(&decision.records, now_ms).await {

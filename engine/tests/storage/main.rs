@@ -13,6 +13,7 @@ mod dead_process_writes_on;
 mod direct_run_behind_a_partial_block;
 mod flush_interval_ignored;
 mod flushed_group_rots;
+mod no_space_to_grow;
 mod passing_disk_error;
 mod planted_bug_unnoticed;
 mod producers_expire;
