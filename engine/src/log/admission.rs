@@ -5,6 +5,7 @@
 //! usual case takes no await; otherwise one task per partition works off the waiting ones in order.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use net::platform::sync::oneshot;
 
@@ -16,6 +17,9 @@ use super::journal::group::{Entry, Payload};
 use super::segment_files::Room;
 use super::storage_shard::{AppendWaiter, DuplicateWaiter, Partition, Shard};
 use crate::types::{FilePosition, Offset, PartitionId};
+
+/// Appends that find no space are told of at most so often per shard.
+const NO_SPACE_WARNING_EVERY: Duration = Duration::from_secs(10);
 
 /// An append that is not planned yet.
 pub(crate) struct Waiting {
@@ -145,8 +149,8 @@ async fn work_off(shard: &Rc<Shard>, id: PartitionId) {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(directory = &*room.directory, %error, "no space for a segment");
                     let refusal = if is_out_of_space(&error) {
+                        warn_of_no_space(shard, &room.directory);
                         AppendError::OutOfSpace
                     } else {
                         shard.journal.poison_with(&format!(
@@ -160,6 +164,22 @@ async fn work_off(shard: &Rc<Shard>, id: PartitionId) {
             },
         }
     }
+}
+
+/// On a full disk every append comes here: the log hears of the first one, then of how many there were.
+fn warn_of_no_space(shard: &Shard, directory: &str) {
+    let now = shard.runtime.monotonic();
+    let (warned, refused) = shard.no_space.get();
+    if warned.is_some_and(|warned| now.saturating_sub(warned) < NO_SPACE_WARNING_EVERY) {
+        return shard.no_space.set((warned, refused + 1));
+    }
+    shard.no_space.set((Some(now), 0));
+    tracing::warn!(
+        shard = shard.id.0,
+        directory,
+        refused_since_last_told = refused,
+        "no space for a segment: appends are refused until there is some"
+    );
 }
 
 enum Step {

@@ -351,6 +351,7 @@ impl Storage {
             checkpointed_group: Cell::new(0),
             segments_version: Cell::new(0),
             segments_checkpointed: Cell::new(0),
+            no_space: Cell::default(),
             cleaner: RefCell::default(),
             retention_clock: Cell::new(None),
             stopping: Cell::new(false),

@@ -140,6 +140,8 @@ pub(crate) struct Shard {
     pub(crate) segments_version: Cell<u64>,
     /// Up to which of those both checkpoints go.
     pub(crate) segments_checkpointed: Cell<u64>,
+    /// When the log was last told that there is no space, and how many appends were refused for it since.
+    pub(crate) no_space: Cell<(Option<Duration>, u64)>,
     pub(crate) cleaner: RefCell<CleanerState>,
     pub(crate) cleaner_settings: Cell<CleanerSettings>,
     /// What retention knows of the wall clock.
