@@ -248,6 +248,10 @@ async fn round(shard: &Rc<Shard>) -> bool {
     if shard.cleaner.borrow().disabled {
         return false;
     }
+    // A start would take a file that is being written for that of a swap still on record, and rename half a segment.
+    if !shard.cleaner.borrow().swaps.is_empty() && !settle(shard).await {
+        return false;
+    }
     let mut candidates = look_at_all(shard).await;
     if candidates.is_empty() {
         return false;
