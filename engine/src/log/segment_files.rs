@@ -206,6 +206,21 @@ impl SegmentFiles {
         Ok(file)
     }
 
+    /// Does `work`, which gives the name another file, while nobody opens it, and closes the old one once nobody uses it.
+    pub(crate) async fn exchange<T>(
+        &self,
+        id: PartitionId,
+        base: Offset,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let gate = self.gate(id, base);
+        let _one = gate.lock.lock().await;
+        let result = work.await;
+        // An open that began before would otherwise have kept the old file here.
+        self.forget(id, base);
+        result
+    }
+
     fn gate(&self, id: PartitionId, base: Offset) -> Gate<'_> {
         let mut opening = self.opening.borrow_mut();
         let lock = opening

@@ -74,7 +74,8 @@ pub(crate) async fn swap(
     let result = async {
         write_record(shard).await?;
         shard.with_partition(id, |partition| partition.renaming = true);
-        swap_files::rename_log(&shard.disk, &swap).await?;
+        let renaming = swap_files::rename_log(&shard.disk, &swap);
+        shard.files.exchange(id, swap.replaced[0], renaming).await?;
         let index = Rc::new(RefCell::new(segment.index));
         shard.with_partition(id, |partition| {
             switch(shard, partition, &swap, &aborted);
