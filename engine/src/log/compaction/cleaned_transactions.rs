@@ -40,6 +40,11 @@ impl CleanedTransactions {
         self.gaps = true;
     }
 
+    /// Whether batches were left out.
+    pub fn has_gaps(&self) -> bool {
+        self.gaps
+    }
+
     /// The next batch holds records; whether they were aborted.
     pub fn handle_records(&mut self, header: &BatchHeader) -> bool {
         self.reach(header);

@@ -1,7 +1,7 @@
 //! **Which records survive.** Batch by batch and record by record, as Kafka's `Cleaner.cleanInto` decides.
 //!
 //! Invariants: the last record of each key below the round's end survives unless it is a tombstone whose delete
-//! horizon has passed; nothing above the last offset that was looked at goes; the last batch of each producer and the
+//! horizon has passed, with no damaged segment in front of it; nothing above the last offset that was looked at goes; the last batch of each producer and the
 //! last batch of the round stay, empty if need be, so that sequences and the end are known. No I/O, no clock.
 
 use super::cleaned_transactions::CleanedTransactions;
@@ -108,7 +108,9 @@ impl Filter<'_> {
         // A record without a key cannot be superseded, but no compacted topic takes one: Kafka removes it.
         let Some(key) = record.key else { return false };
         let superseded = self.map.get(key).is_some_and(|last| last.0 > record.offset);
-        !superseded && (record.has_value || !self.horizon_passed(header))
+        // What it deletes may stand in a segment that was stepped over, and would come back without it.
+        let needed = self.transactions.has_gaps() || !self.horizon_passed(header);
+        !superseded && (record.has_value || needed)
     }
 
     fn new_horizon(&self) -> Option<i64> {
@@ -202,5 +204,40 @@ impl MapBuilder {
     /// Whether the table is full.
     pub fn is_full(&self) -> bool {
         self.full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::recovery_state::placeholder;
+    use crate::types::LeaderEpoch;
+
+    #[test]
+    fn a_tombstone_stays_while_what_it_deletes_may_stand_in_a_damaged_segment() {
+        let mut map = OffsetMap::new(1 << 10, 0.5, 4, [1, 2]);
+        assert!(map.put(b"key", Offset(7)));
+        let mut filter = Filter {
+            map: &map,
+            transactions: CleanedTransactions::default(),
+            producers: BTreeMap::new(),
+            now_ms: Some(2_000),
+            delete_retention_ms: 0,
+            round_end: Offset(9),
+        };
+        let header = BatchHeader {
+            attributes: 1 << 6,
+            base_timestamp: 1_000,
+            ..placeholder(Offset(7), Offset(7), 100, LeaderEpoch(0))
+        };
+        let tombstone = StoredRecord {
+            offset: 7,
+            timestamp: 500,
+            key: Some(b"key"),
+            has_value: false,
+        };
+        assert!(!filter.keeps(&header, &tombstone), "its horizon has passed");
+        filter.transactions.step_over();
+        assert!(filter.keeps(&header, &tombstone));
     }
 }
