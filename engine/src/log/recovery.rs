@@ -133,7 +133,7 @@ pub async fn recover(
         .await
         .map_err(StorageError::during("opening the journals"))?;
     let mut base = read_base(disk, &journals, &mut report).await?;
-    let damage = swap_files::recover(disk, &mut base.partitions)
+    let damage = swap_files::recover(disk, known, &mut base.partitions)
         .await
         .map_err(StorageError::during("finishing swaps of cleaned segments"))?;
     report.damage.extend(damage);

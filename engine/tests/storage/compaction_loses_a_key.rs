@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::log::{AppendError, AppendOrigin, AppendRequest, Isolation, ReadError, ReadRequest};
 use engine::platform::sim::{CutMode, DiskFault};
-use engine::types::Offset;
+use engine::types::{Offset, PartitionId, TopicId};
 use net::records::{BatchBuilder, BatchHeader, Decompressor, split_batches};
 
-use crate::rig::{Machine, Started, partition};
+use crate::rig::{Machine, Started, batch, partition};
 
 const KEYS: u64 = 10;
 
@@ -458,4 +458,46 @@ fn deletions_and_cleanings_meet() {
             assert!(!started.storage.stop().await.unwrap().partitions.is_empty());
         });
     }
+}
+
+#[test]
+fn a_swap_of_a_deleted_topic_takes_nothing_from_the_new_one_of_its_name() {
+    let old = PartitionId {
+        topic_id: TopicId([9; 16]),
+        index: 0,
+    };
+    let mut machine = Machine::new(9, 1, &[("internal.segment.bytes", "12000")]);
+    let known = machine.known.clone();
+    let of_old = machine.known.partitions.remove(&partition(0)).unwrap();
+    machine.known.partitions.insert(old, of_old);
+    machine.run(async move |started| {
+        for number in 0..100 {
+            let append = started.storage.append(old, batch(number, 500, None));
+            append.await.unwrap();
+        }
+        started.storage.stop().await.unwrap();
+    });
+    machine.kill();
+    machine.known = known;
+    machine.run(async |started| {
+        for number in 0..100 {
+            started.append(0, number, 500).await.unwrap();
+        }
+        started.storage.stop().await.unwrap();
+    });
+    machine.kill();
+    let names = machine.disk.names("orders-0").unwrap();
+    let logs = names.iter().filter_map(|name| name.strip_suffix(".log"));
+    let bases: Vec<i64> = logs.map(|base| base.parse().unwrap()).collect();
+    let swap = format!(
+        "tidelog swaps 1\nCQkJCQkJCQkJCQkJCQkJCQ 0 orders-0 0 600 -1 -1 -1 0 {} {} {}\n",
+        bases[2], bases[0], bases[1]
+    );
+    let checksum = crc32c::crc32c(swap.as_bytes());
+    let record = format!("{swap}checksum {checksum:08x}\n");
+    machine.overwrite("tidelog/swaps-0", record.into_bytes());
+    machine.run(async |started| {
+        assert!(started.report.damage.is_empty(), "{}", started.report);
+        assert_eq!(started.read_all(0, 0).await.unwrap().len(), 100);
+    });
 }

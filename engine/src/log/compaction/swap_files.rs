@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::swap_record::{SWAPS_BYTES_MAX, Swap, decode_swaps, is_swaps_name};
+use crate::log::directories;
 use crate::log::index::SIDECAR_EXTENSION;
 use crate::log::journal::files::TIDELOG_DIRECTORY;
 use crate::log::partition_checkpoint::PartitionCheckpoint;
+use crate::log::recovery::KnownPartitions;
 use crate::log::segment::segment_file_name;
 use crate::platform::Disk;
 use crate::types::{Offset, PartitionId};
@@ -81,6 +83,7 @@ pub(crate) async fn discard(disk: &Disk, directory: &str, base: Offset) {
 /// the segments; [`forget`] once the outcome stands in the start checkpoints. Returns what cannot be understood.
 pub(crate) async fn recover(
     disk: &Disk,
+    known: &KnownPartitions,
     partitions: &mut BTreeMap<PartitionId, PartitionCheckpoint>,
 ) -> io::Result<Vec<String>> {
     let mut damage = Vec::new();
@@ -94,16 +97,27 @@ pub(crate) async fn recover(
             }
         };
         for swap in swaps {
-            let known = partitions.get_mut(&swap.id);
-            let applied = known.is_some_and(|checkpoint| swap.apply(checkpoint));
-            // The directory of a topic that was deleted since has another name.
-            if applied && disk.exists(&swap.directory).await? {
+            let said = partitions.get_mut(&swap.id);
+            let applied = said.is_some_and(|checkpoint| swap.apply(checkpoint));
+            if applied && has_its_directory(disk, known, &swap).await? {
                 rename_log(disk, &swap).await?;
                 finish(disk, &swap).await?;
             }
         }
     }
     Ok(damage)
+}
+
+/// The directory of a topic that was deleted since has another name, and a new topic may have the old one.
+async fn has_its_directory(disk: &Disk, known: &KnownPartitions, swap: &Swap) -> io::Result<bool> {
+    if !disk.exists(&swap.directory).await? {
+        return Ok(false);
+    }
+    if known.partitions.contains_key(&swap.id) {
+        return Ok(true);
+    }
+    let owner = directories::owner_of(disk, &swap.directory).await?;
+    Ok(owner.is_none_or(|owner| owner == swap.id.topic_id))
 }
 
 /// Takes the records of swaps off the disk.
