@@ -12,6 +12,7 @@ use net::platform::Runtime;
 use rkyv::util::AlignedVec;
 use tuning::TopicConfig;
 
+use super::admission;
 use super::checkpoint::{
     CheckpointCopy, CheckpointFile, CheckpointHeader, FoundCheckpoint, checkpoint_path,
     read_checkpoint,
@@ -123,7 +124,7 @@ pub async fn recover(
         phases: Phases::begin(runtime.monotonic()),
         ..RecoveryReport::default()
     };
-    prepare_directory(disk, &mut report)
+    let adopts = prepare_directory(disk, &mut report)
         .await
         .map_err(StorageError::during("preparing the data directory"))?;
     let mut partitions = known.partitions.values();
@@ -168,7 +169,7 @@ pub async fn recover(
     }
     report.phases.end("second_pass", runtime.monotonic());
     let kept = state
-        .finish(runtime, flush, &mut report)
+        .finish(runtime, flush, adopts, &mut report)
         .await
         .map_err(StorageError::during("writing recovered segments"))?;
     if flush {
@@ -195,6 +196,11 @@ pub async fn recover(
     write_start_checkpoints(disk, &header, &encode_body(&all), base.first_copy)
         .await
         .map_err(StorageError::during("writing the start checkpoints"))?;
+    if adopts {
+        forget_adoption(disk)
+            .await
+            .map_err(StorageError::during("noting that nothing is left to adopt"))?;
+    }
     swap_files::forget(disk)
         .await
         .map_err(StorageError::during("taking swaps off the record"))?;
@@ -301,15 +307,35 @@ fn new_secret(runtime: &Runtime) -> [u8; 16] {
     secret
 }
 
-async fn prepare_directory(disk: &Disk, report: &mut RecoveryReport) -> std::io::Result<()> {
+/// Stands from the removal of the clean mark until the start checkpoints hold what a real Kafka appended: a start that
+/// is cut in between would leave that to be written over (C12a).
+const ADOPTING: &str = "tidelog/adopting";
+
+/// Whether what another program appended behind a clean stop is still to be taken in.
+async fn prepare_directory(disk: &Disk, report: &mut RecoveryReport) -> std::io::Result<bool> {
     if disk.exists(CLEAN_SHUTDOWN).await? {
         report.clean = true;
+        disk.create_directory(TIDELOG_DIRECTORY).await?;
+        match disk.write_small(ADOPTING, b"").await {
+            // A full disk does not keep a node from starting.
+            Err(error) if admission::is_out_of_space(&error) => {}
+            result => result?,
+        }
         // Gone for good before anything is written (C12b).
         disk.remove_file(CLEAN_SHUTDOWN).await?;
         disk.sync_directory("").await?;
     }
     disk.create_directory(TIDELOG_DIRECTORY).await?;
-    disk.sync_directory("").await
+    disk.sync_directory("").await?;
+    Ok(report.clean || disk.exists(ADOPTING).await?)
+}
+
+/// Durable before a journal is written: from then on a longer tail is our own.
+async fn forget_adoption(disk: &Disk) -> std::io::Result<()> {
+    if disk.exists(ADOPTING).await? {
+        disk.remove_file(ADOPTING).await?;
+    }
+    disk.sync_directory(TIDELOG_DIRECTORY).await
 }
 
 /// All journal files, each locked before it is read (C5).

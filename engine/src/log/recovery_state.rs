@@ -616,9 +616,6 @@ impl<'a> RecoveryState<'a> {
     /// Kafka, and its valid batches of an equal or higher epoch are taken in (C12a). After any other stop a longer tail is
     /// ours, unacknowledged, and is written over.
     async fn adopt_tails(&mut self, report: &mut RecoveryReport) -> io::Result<()> {
-        if !report.clean {
-            return Ok(());
-        }
         let named = self.tracked.iter().filter(|(_, tracked)| tracked.named);
         let ids: Vec<PartitionId> = named.map(|(id, _)| *id).collect();
         for id in ids {
@@ -698,17 +695,20 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// Completes the segments' writes, applies log starts, and removes what is left over. With `flush_follows` the
-    /// caller makes all of the file system durable at once, names too.
+    /// caller makes all of the file system durable at once, names too; with `adopts` tails are taken in.
     pub(crate) async fn finish(
         &mut self,
         runtime: &Runtime,
         flush_follows: bool,
+        adopts: bool,
         report: &mut RecoveryReport,
     ) -> io::Result<BTreeMap<PartitionId, PartitionCheckpoint>> {
         self.writer.finish().await?;
         report.phases.end("write", runtime.monotonic());
         remove_deleted(runtime, self.disk, self.known, report).await?;
-        self.adopt_tails(report).await?;
+        if adopts {
+            self.adopt_tails(report).await?;
+        }
         let mut kept = BTreeMap::new();
         for (id, tracked) in &mut self.tracked {
             tracked.log.apply_log_start(tracked.plan.log_start);

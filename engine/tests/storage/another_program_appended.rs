@@ -3,6 +3,10 @@
 
 use net::records::BatchBuilder;
 
+use std::time::Duration;
+
+use engine::platform::sim::CutMode;
+
 use crate::rig::Machine;
 
 const SEGMENT: &str = "orders-0/00000000000000000000.log";
@@ -89,4 +93,28 @@ fn an_older_epoch_a_torn_batch_and_a_gap_backwards_end_what_is_taken_in() {
             assert_eq!(started.read_all(0, 11).await.unwrap(), [(11, 11)]);
         });
     }
+}
+
+#[test]
+fn a_start_that_is_cut_leaves_it_to_the_next_one() {
+    let mut between = 0;
+    for step in 0..40 {
+        let mut machine = prepared(&[foreign(10, 1)], true);
+        machine.spawn(async |_| ());
+        machine
+            .simulation
+            .run_for(Duration::from_micros(step * 200));
+        let names = machine.disk.names("").unwrap();
+        let marked = names.contains(&".kafka_cleanshutdown".to_owned());
+        between += u32::from(!marked);
+        match step % 2 {
+            0 => machine.kill(),
+            _ => machine.cut_power(CutMode::Random(0.5)),
+        }
+        machine.run(async move |started| {
+            let found = started.read_all(0, 0).await.unwrap();
+            assert_eq!(numbers(&found), (0..11).collect::<Vec<u64>>(), "{step}");
+        });
+    }
+    assert!((4..40).contains(&between), "{between} cuts behind the mark");
 }
