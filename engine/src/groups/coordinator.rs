@@ -493,10 +493,11 @@ async fn release(inner: Rc<Inner>, seat: Rc<Seat>) {
     }
 }
 
-/// Reads the partition's log until it could be read, then lets requests in.
+/// Reads the partition's log until it could be read, then lets requests in. A log that cannot be read waits without
+/// keeping others from being read.
 async fn load_seat(inner: Rc<Inner>, seat: Rc<Seat>) {
-    let turn = inner.loads.acquire(1).await;
     loop {
+        let turn = inner.loads.acquire(1).await;
         if seat.gone.get() || inner.stopped.get() {
             return;
         }
@@ -509,6 +510,7 @@ async fn load_seat(inner: Rc<Inner>, seat: Rc<Seat>) {
                 return;
             }
             Err(error) => {
+                drop(turn);
                 tracing::error!(topic = OFFSETS_TOPIC, partition = seat.id.index, %error, "the log of groups cannot be read; tried again");
                 inner.runtime.sleep(LOAD_AGAIN).await;
             }
