@@ -1,5 +1,7 @@
 //! Kafka's rules for classic groups, one by one (RELIABILITY §2.5).
 
+use engine::groups::consumer::partitions::PartitionSet;
+use engine::groups::consumer::request::ConsumerHeartbeat;
 use engine::groups::{GroupError, GroupReply, GroupRequest};
 
 use crate::world::{GROUP, World, at, subscription};
@@ -295,4 +297,40 @@ fn a_commit_that_was_not_durable_is_neither_answered_nor_seen_after_a_crash() {
     assert_eq!(world.answer(fetched), None, "what it shows could be lost");
     world.crash();
     assert_eq!(world.offsets(GROUP)[0].2, 5);
+}
+
+fn consumer_heartbeat(epoch: i32) -> GroupRequest {
+    GroupRequest::ConsumerHeartbeat(Box::new(ConsumerHeartbeat {
+        group: GROUP.into(),
+        member: "m".into(),
+        brings_id: true,
+        epoch,
+        rebalance_timeout_ms: 20_000,
+        topics: Some(vec!["t".into()]),
+        owned: Some(PartitionSet::default()),
+        ..ConsumerHeartbeat::default()
+    }))
+}
+
+#[test]
+fn a_refused_classic_member_leaves_the_offsets_of_an_empty_consumer_group_to_expire() {
+    let mut world = World::new(&[("offsets.retention.minutes", "10")]);
+    for epoch in [0, -1] {
+        assert!(matches!(
+            world.ask(consumer_heartbeat(epoch)),
+            Some(GroupReply::ConsumerHeartbeat(_))
+        ));
+    }
+    assert_eq!(world.commit("", -1, 5), Ok(()));
+    let stranger = World::join_of("stranger", None, "unused");
+    assert_eq!(
+        world.ask(GroupRequest::Join(Box::new(stranger))),
+        Some(GroupReply::JoinRefused(
+            GroupError::UnknownMember,
+            "stranger".into()
+        ))
+    );
+    assert_eq!(world.groups().len(), 1, "its offsets belong to it");
+    world.pass(30 * 60_000);
+    assert_eq!((world.offsets(GROUP), world.groups()), (vec![], vec![]));
 }

@@ -167,6 +167,8 @@ pub fn make_room_for_classic(partition: &mut GroupPartition, turn: &mut Turn<'_>
             turn.effects.record_of_change(&record.to_wire(name));
         }
         partition.groups.remove(name);
+        // The member may yet be refused, and offsets without a group would never expire.
+        partition.offsets_keep_group(name);
     }
 }
 
