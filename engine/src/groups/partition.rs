@@ -590,6 +590,10 @@ impl GroupPartition {
     fn expire(&mut self, turn: &mut Turn<'_>) {
         let names: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for name in names {
+            if self.is_foreign(&name) {
+                // Who reads of such a group is in records that are not followed.
+                continue;
+            }
             let expired: Vec<(Arc<str>, i32)> = self
                 .offsets
                 .of_group(&name)

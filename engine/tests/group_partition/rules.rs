@@ -2,6 +2,7 @@
 
 use engine::groups::consumer::partitions::PartitionSet;
 use engine::groups::consumer::request::ConsumerHeartbeat;
+use engine::groups::record::GroupRecord;
 use engine::groups::{GroupError, GroupReply, GroupRequest};
 
 use crate::world::{GROUP, World, at, subscription};
@@ -333,4 +334,16 @@ fn a_refused_classic_member_leaves_the_offsets_of_an_empty_consumer_group_to_exp
     assert_eq!(world.groups().len(), 1, "its offsets belong to it");
     world.pass(30 * 60_000);
     assert_eq!((world.offsets(GROUP), world.groups()), (vec![], vec![]));
+}
+
+#[test]
+fn offsets_of_groups_of_other_types_stay() {
+    let mut world = World::new(&[("offsets.retention.minutes", "10")]);
+    world.partition.replay(&GroupRecord::Foreign {
+        group: Some(GROUP),
+        tombstone: false,
+    });
+    assert_eq!(world.commit("", -1, 5), Ok(()));
+    world.pass(60 * 60_000);
+    assert_eq!(world.offsets(GROUP).len(), 1);
 }
