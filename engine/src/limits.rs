@@ -36,6 +36,9 @@ pub const PEER_ADDRESSES_MAX: usize = 100_000;
 pub const GROUPS_PER_PARTITION_MAX: usize = 100_000;
 /// Committed offsets of one partition of the offsets topic.
 pub const OFFSETS_PER_PARTITION_MAX: usize = 4_000_000;
+/// Deadlines of one partition's groups, beyond which nobody new is let in. Members and ids that were given out to become
+/// members have one each at least, so this bounds them whatever `group.max.size` says.
+pub const GROUP_DEADLINES_PER_PARTITION_MAX: usize = 200_000;
 /// Protocol names and metadata of one group member, in bytes.
 pub const GROUP_MEMBER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Metadata and assignments that one classic group may keep in its record, in bytes; far below a segment.

@@ -19,7 +19,10 @@ use super::settings::GroupSettings;
 use super::timers::{TimerKey, Timers};
 use super::turn::{Effects, EncodedRecord, Now, Token, Turn};
 use crate::cluster::MetadataImage;
-use crate::limits::{GROUP_MEMBER_BYTES_MAX, GROUPS_PER_PARTITION_MAX, OFFSETS_PER_PARTITION_MAX};
+use crate::limits::{
+    GROUP_DEADLINES_PER_PARTITION_MAX, GROUP_MEMBER_BYTES_MAX, GROUPS_PER_PARTITION_MAX,
+    OFFSETS_PER_PARTITION_MAX,
+};
 use crate::types::{PartitionId, TopicId};
 
 /// A group of either protocol.
@@ -224,6 +227,9 @@ impl GroupPartition {
         token: Token,
         request: GroupRequest,
     ) -> Result<(), GroupError> {
+        if adds_deadlines(&request) && turn.timers.len() >= GROUP_DEADLINES_PER_PARTITION_MAX {
+            return Err(GroupError::LimitReached);
+        }
         if let Some(group) = request.group()
             && self.belongs_to_modern(group, &request)
         {
@@ -689,5 +695,16 @@ impl GroupPartition {
         {
             self.groups.remove(group);
         }
+    }
+}
+
+/// Whether it brings a member, or an id to become one with; each has a deadline as long as it is known.
+fn adds_deadlines(request: &GroupRequest) -> bool {
+    match request {
+        GroupRequest::Join(join) => join.who.member.is_empty(),
+        GroupRequest::ConsumerHeartbeat(heartbeat) => {
+            heartbeat.epoch == consumer::member::JOIN_EPOCH
+        }
+        _ => false,
     }
 }

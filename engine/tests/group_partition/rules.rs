@@ -4,6 +4,7 @@ use engine::groups::consumer::partitions::PartitionSet;
 use engine::groups::consumer::request::ConsumerHeartbeat;
 use engine::groups::record::GroupRecord;
 use engine::groups::{GroupError, GroupReply, GroupRequest};
+use engine::limits::GROUP_DEADLINES_PER_PARTITION_MAX;
 
 use crate::world::{GROUP, World, at, subscription};
 
@@ -334,6 +335,36 @@ fn a_refused_classic_member_leaves_the_offsets_of_an_empty_consumer_group_to_exp
     assert_eq!(world.groups().len(), 1, "its offsets belong to it");
     world.pass(30 * 60_000);
     assert_eq!((world.offsets(GROUP), world.groups()), (vec![], vec![]));
+}
+
+#[test]
+fn ids_that_are_given_out_are_bounded_and_members_go_on() {
+    let mut world = World::new(&[]);
+    stable_pair(&mut world);
+    let wish = |number: usize| World::join_of("", None, &format!("ghost-{number}"));
+    let mut given = 0;
+    loop {
+        match world.ask(GroupRequest::Join(Box::new(wish(given)))) {
+            Some(GroupReply::JoinRefused(GroupError::MemberIdRequired, _)) => given += 1,
+            other => {
+                assert_eq!(other, Some(GroupReply::Failed(GroupError::LimitReached)));
+                break;
+            }
+        }
+        assert!(given < GROUP_DEADLINES_PER_PARTITION_MAX, "no bound");
+    }
+    assert_eq!(
+        world.ask(consumer_heartbeat(0)),
+        Some(GroupReply::Failed(GroupError::LimitReached))
+    );
+    assert_eq!(world.heartbeat("a", 1), Ok(()));
+    world.pass(9_000);
+    assert_eq!(world.heartbeat("a", 1), Ok(()));
+    world.pass(2_000);
+    assert!(matches!(
+        world.ask(GroupRequest::Join(Box::new(wish(0)))),
+        Some(GroupReply::JoinRefused(GroupError::MemberIdRequired, _))
+    ));
 }
 
 #[test]
