@@ -207,6 +207,11 @@ impl Accumulator {
         self.arrivals.peek()
     }
 
+    /// Records that were looked at so far.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.arrivals.taken()
+    }
+
     /// Records that are due and not sent.
     pub(crate) fn backlog(&self, now: u64) -> u64 {
         self.arrivals.backlog(now) + self.waiting

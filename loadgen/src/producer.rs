@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use hdrhistogram::Histogram;
 use net::messages::ApiKey;
 use net::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use net::messages::produce::ProduceResponse;
@@ -306,8 +307,14 @@ impl Producer {
             if now >= self.give_up_at() {
                 break true;
             }
-            self.note_lateness(now);
+            let late = self.lateness(now);
+            let before = self.accumulator.borrow().looked_at();
             self.gather(&mut out, flight, in_flight_max, now);
+            if let Some(late) = late {
+                let records = self.accumulator.borrow().looked_at() - before;
+                self.meter
+                    .with(|figures| note_lateness(&mut figures.lateness, late, records));
+            }
             if !out.is_empty() {
                 let before = clock::now();
                 let bytes = out.split().freeze();
@@ -362,16 +369,13 @@ impl Producer {
         flight.waiting.set(false);
     }
 
-    fn note_lateness(&self, now: u64) {
-        let Some(due) = self.accumulator.borrow().next_arrival() else {
-            return;
-        };
+    /// How much later than it could the generator looks at the oldest record that is due.
+    fn lateness(&self, now: u64) -> Option<u64> {
+        let due = self.accumulator.borrow().next_arrival()?;
         if self.is_saturating() || due > now {
-            return;
+            return None;
         }
-        let late = (now + self.start).saturating_sub((due + self.start).max(self.free_since));
-        self.meter
-            .with(|figures| note(&mut figures.lateness, late, 1));
+        Some((now + self.start).saturating_sub((due + self.start).max(self.free_since)))
     }
 
     /// Notes once, when the schedule has ended, how far sending is behind it.
@@ -560,7 +564,7 @@ impl Receiver {
     }
 }
 
-fn note_latency(latency: &mut hdrhistogram::Histogram<u64>, batch: &Batch, now: u64) {
+fn note_latency(latency: &mut Histogram<u64>, batch: &Batch, now: u64) {
     match &batch.due {
         Due::Same(at) => note(latency, now.saturating_sub(*at), batch.count as u64),
         Due::Each(each) => {
@@ -568,6 +572,17 @@ fn note_latency(latency: &mut hdrhistogram::Histogram<u64>, batch: &Batch, now: 
                 note(latency, now.saturating_sub(*due), 1);
             }
         }
+    }
+}
+
+/// Notes the lateness of `records` that were due one after the other and looked at together, the oldest of them `late`.
+/// A stall counts for every record that was due in it, and not for the one time that the generator woke up from it.
+fn note_lateness(lateness: &mut Histogram<u64>, late: u64, records: u64) {
+    const STEPS: u64 = 16;
+    let steps = records.clamp(1, STEPS);
+    for step in 0..steps {
+        let share = records * (step + 1) / steps - records * step / steps;
+        note(lateness, late / steps * (steps - step), share);
     }
 }
 
@@ -586,4 +601,28 @@ fn fail(meter: &Meter, ledger: &RefCell<Ledger>, pending: &Pending, error: &str)
 /// How long a schedule runs at most, in nanoseconds.
 pub(crate) fn nanoseconds(seconds: u64) -> u64 {
     seconds.saturating_mul(SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_of_the_generator_is_late_for_every_record_that_was_due_in_it() {
+        let mut lateness = crate::figures::histogram();
+        for _ in 0..1500 {
+            note_lateness(&mut lateness, MILLISECOND / 10, 1);
+        }
+        note_lateness(&mut lateness, SECOND, 500);
+        assert_eq!(lateness.len(), 2000);
+        assert!(lateness.value_at_quantile(0.99) > 900 * MILLISECOND);
+        let half = lateness.value_at_quantile(0.875);
+        assert!(half.abs_diff(SECOND / 2) < SECOND / 10, "{half}");
+        note_lateness(&mut lateness, SECOND, 0);
+        assert_eq!(
+            lateness.len(),
+            2000,
+            "what was not looked at is not counted"
+        );
+    }
 }

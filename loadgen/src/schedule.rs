@@ -77,6 +77,11 @@ impl Arrivals {
         self.rate.is_none()
     }
 
+    /// Records taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// When the next record is due, `None` after the last.
     pub(crate) fn peek(&self) -> Option<u64> {
         self.next
