@@ -77,6 +77,8 @@ pub(crate) struct ReadBack {
     pub(crate) found: Partition,
     /// Whether everything written was to be read: it began before the producers, or it reached the end.
     pub(crate) complete: bool,
+    /// Whether it was to be read to its end, and was not when time was over.
+    pub(crate) fell_short: bool,
 }
 
 struct Target {
@@ -88,6 +90,12 @@ struct Target {
     /// Whether reading began with the partition's first record.
     from_start: bool,
     found: Partition,
+}
+
+impl Target {
+    fn is_at_end(&self) -> bool {
+        self.end.is_some_and(|end| self.position >= end)
+    }
 }
 
 /// A consuming connection.
@@ -180,9 +188,11 @@ impl Consumer {
         let tails = self.job.follows && self.job.plan.from == Start::Latest;
         let names = self.job.topics.clone();
         let bounded = self.job.plan.records.is_some() || self.control.is_aborted();
+        let to_the_end = self.job.follows || self.job.plan.until_end;
         self.targets
             .into_iter()
             .map(|target| ReadBack {
+                fell_short: to_the_end && !bounded && !target.is_at_end(),
                 topic: names[target.topic].0.clone(),
                 partition: target.partition,
                 found: target.found,
@@ -216,9 +226,7 @@ impl Consumer {
 
     /// Whether every partition was read to its end.
     fn is_complete(&self) -> bool {
-        self.targets
-            .iter()
-            .all(|target| target.end.is_some_and(|end| target.position >= end))
+        self.targets.iter().all(Target::is_at_end)
     }
 
     /// Fetches on one connection until everything is read (true) or the time is over (false).
@@ -288,7 +296,7 @@ impl Consumer {
         let mut topics: Vec<FetchTopic<'_>> = Vec::new();
         let mut last = usize::MAX;
         for target in &self.targets {
-            if target.end.is_some_and(|end| target.position >= end) {
+            if target.is_at_end() {
                 continue;
             }
             if target.topic != last {
@@ -395,18 +403,19 @@ impl Consumer {
         arrived: u64,
     ) {
         let header = batch.header();
+        // At least one: what a damaged header says of its records may be damaged too.
+        let count = u64::from(header.record_count.unsigned_abs()).max(1);
+        if self.job.plan.verify && !batch.crc_is_valid() {
+            figures.counts.corrupt += count;
+            figures.error("wrong CRC of a batch", count);
+            return;
+        }
         if header.is_control() {
             return;
         }
-        let count = u64::from(header.record_count.unsigned_abs());
         if !self.job.plan.verify {
             figures.counts.read += count;
             figures.counts.read_bytes += batch.body().len() as u64;
-            return;
-        }
-        if !batch.crc_is_valid() {
-            figures.counts.corrupt += count;
-            figures.error("wrong CRC of a batch", count);
             return;
         }
         let records = match batch.records(&mut self.decompressor) {
@@ -530,5 +539,115 @@ fn records<'a>(data: &'a PartitionData<'_>) -> &'a [u8] {
     match &data.records {
         Some(Records::Borrowed(bytes)) => bytes,
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Payload, Plan};
+    use crate::producer::Ledger;
+    use crate::settle::settle;
+    use crate::template::{Stamp, Template};
+
+    const RECORDS: u64 = 10;
+
+    /// What one partition gives back when ten batches of ten records were written and `harm` befell them.
+    fn counts_after(harm: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 5] {
+        let text =
+            "[[phase]]\n[[phase.produce]]\ntopic='t'\nrate=1\n[[phase.consume]]\ntopic='t'\n";
+        let phase = Plan::parse(text).unwrap().phases.remove(0);
+        let template = Template::new(&Payload::default(), None, 16_384, 1);
+        let mut batches: Vec<Vec<u8>> = (0..10)
+            .map(|number| {
+                let stamp = Stamp {
+                    run: 7,
+                    producer: 0,
+                    first_sequence: number * RECORDS,
+                    idempotence: (-1, -1, -1),
+                    timestamp_ms: 0,
+                };
+                let mut batch = Vec::new();
+                template.seal_into(&mut batch, RECORDS as usize, &stamp, |_| 0, &[]);
+                batch[..8].copy_from_slice(&(number * RECORDS).to_be_bytes());
+                batch
+            })
+            .collect();
+        harm(&mut batches);
+        let job = ConsumerJob {
+            plan: Arc::new(phase.consume[0].clone()),
+            workload: 1,
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            topics: Arc::new(vec![("t".into(), Uuid::default())]),
+            targets: vec![(0, 0)],
+            fetch_version: 12,
+            list_offsets_version: 1,
+            follows: true,
+            duration: 0,
+            drain: 0,
+            runs: Arc::new(vec![7]),
+            total: Arc::new(AtomicU64::new(0)),
+        };
+        let figures = net::platform::block_on(move |runtime| async move {
+            let control = Arc::new(Control::new(Arc::default(), 0));
+            let meter = Meter::default();
+            let mut consumer = Consumer::new(job, &runtime, control, meter.clone());
+            for bytes in &batches {
+                let data = PartitionData {
+                    records: Some(Records::Borrowed(bytes)),
+                    ..Default::default()
+                };
+                consumer.take(&[(0, 0, &data)], 0, 0);
+            }
+            let found = std::mem::take(&mut consumer.targets[0].found);
+            (meter.take().counts, found)
+        });
+        let (counts, found) = figures;
+        let ledger = Ledger {
+            run: 7,
+            written: vec![(0, 0, 10 * RECORDS)],
+            ..Ledger::default()
+        };
+        let read_back = ReadBack {
+            topic: "t".into(),
+            partition: 0,
+            found,
+            complete: true,
+            fell_short: false,
+        };
+        let lost = settle(&phase, &[(0, ledger)], &[(1, read_back)])[&1];
+        [
+            counts.read,
+            lost,
+            counts.duplicated,
+            counts.reordered,
+            counts.corrupt,
+        ]
+    }
+
+    #[test]
+    fn every_harm_that_a_batch_can_come_to_is_counted() {
+        assert_eq!(counts_after(|_| {}), [100, 0, 0, 0, 0]);
+        let dropped = counts_after(|batches| drop(batches.remove(4)));
+        assert_eq!(dropped, [90, 10, 0, 0, 0]);
+        let tail = counts_after(|batches| drop(batches.pop()));
+        assert_eq!(tail, [90, 10, 0, 0, 0]);
+        let doubled = counts_after(|batches| batches.push(batches[4].clone()));
+        assert_eq!(doubled, [110, 0, 10, 0, 0]);
+        let swapped = counts_after(|batches| batches.swap(4, 5));
+        assert_eq!(swapped, [100, 0, 0, 10, 0]);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_corrupt_wherever_it_is_behind_the_checksum() {
+        // Attributes (a control batch is never looked into), the number of records, an identity, the last value.
+        for (at, bit) in [(22, 5), (60, 1), (90, 0), (500, 7)] {
+            let [read, lost, duplicated, reordered, corrupt] =
+                counts_after(|batches| batches[4][at] ^= 1 << bit);
+            assert_eq!((read, lost, duplicated, reordered), (90, 10, 0, 0), "{at}");
+            assert!(corrupt > 0, "byte {at}, bit {bit}");
+        }
+        let [.., corrupt] = counts_after(|batches| batches[4][57..61].fill(0));
+        assert_eq!(corrupt, 1, "a damaged count does not hide the batch");
     }
 }

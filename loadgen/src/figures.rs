@@ -41,11 +41,9 @@ pub(crate) struct Counts {
     pub(crate) requests: u64,
     /// Bytes of acknowledged values.
     pub(crate) value_bytes: u64,
-    /// Bytes of acknowledged batches.
-    pub(crate) batch_bytes: u64,
     /// Records read.
     pub(crate) read: u64,
-    /// Bytes of values read.
+    /// Bytes of values read; of whole batches' bodies where nobody looks into them.
     pub(crate) read_bytes: u64,
     /// Records acknowledged and never read, or missing between two that were.
     pub(crate) lost: u64,
@@ -71,7 +69,6 @@ impl Counts {
         self.failed += other.failed;
         self.requests += other.requests;
         self.value_bytes += other.value_bytes;
-        self.batch_bytes += other.batch_bytes;
         self.read += other.read;
         self.read_bytes += other.read_bytes;
         self.lost += other.lost;

@@ -242,6 +242,16 @@ fn reasons(plan: &Plan, run: &RunResult) -> Vec<String> {
                     workload.name
                 ));
             }
+            if workload.fell_short > 0 {
+                reasons.push(format!(
+                    "{name}: {} partitions were not read to their end ({})",
+                    workload.fell_short, workload.name
+                ));
+            }
+            let measured = &workload.measured.counts;
+            if measured.acked + measured.read == 0 {
+                reasons.push(format!("{name}: nothing was measured ({})", workload.name));
+            }
         }
     }
     reasons

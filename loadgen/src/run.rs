@@ -72,6 +72,8 @@ pub(crate) struct WorkloadResult {
     pub(crate) log: Vec<(u64, hdrhistogram::Histogram<u64>)>,
     /// Records due and not sent when the schedule ended.
     pub(crate) behind: u64,
+    /// Partitions that were to be read to their end and were not; each copy counts.
+    pub(crate) fell_short: usize,
 }
 
 /// What a phase came to.
@@ -226,6 +228,7 @@ fn blank_results(phase: &Phase) -> Vec<WorkloadResult> {
             series: Vec::new(),
             log: Vec::new(),
             behind: 0,
+            fell_short: 0,
         })
         .collect()
 }
@@ -355,6 +358,9 @@ impl Watcher<'_> {
     fn finish(mut self, began_ms: i64, aborted: bool) -> PhaseResult {
         for (workload, ledger) in &self.ledgers {
             self.workloads[*workload].behind += ledger.behind;
+        }
+        for (workload, read) in &self.read_back {
+            self.workloads[*workload].fell_short += usize::from(read.fell_short);
         }
         for (workload, lost) in settle(self.phase, &self.ledgers, &self.read_back) {
             self.workloads[workload].counts.lost += lost;

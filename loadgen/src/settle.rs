@@ -93,6 +93,7 @@ mod tests {
                 partition: 0,
                 found,
                 complete,
+                fell_short: !complete,
             },
         )
     }
