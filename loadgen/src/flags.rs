@@ -285,9 +285,9 @@ pub(crate) struct Load {
     /// How records arrive.
     #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
     pub(crate) arrivals: Arrivals,
-    /// Records that arrive at once, with --arrivals bursts.
-    #[arg(long, default_value_t = 100, value_name = "RECORDS")]
-    pub(crate) burst: u64,
+    /// Records that arrive at once, with --arrivals bursts [default: 100]
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) burst: Option<u64>,
     /// The rate at the end, with --arrivals ramp.
     #[arg(long, value_name = "RATE")]
     pub(crate) ramp_to: Option<f64>,
@@ -307,16 +307,21 @@ pub(crate) struct Load {
     #[arg(long, default_value = "none", value_parser = codec)]
     pub(crate) codec: Compression,
     /// The codec's own level.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, requires = "codec")]
     pub(crate) codec_level: Option<i32>,
     /// Different keys; 0: records have none.
     #[arg(long, default_value_t = 0)]
     pub(crate) keys: u64,
     /// Exponent of the power law by which keys are chosen; 0: uniform.
-    #[arg(long, default_value_t = 0.0, value_name = "EXPONENT")]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "EXPONENT",
+        requires = "keys"
+    )]
     pub(crate) key_skew: f64,
     /// Bytes of a key.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, requires = "keys")]
     pub(crate) key_bytes: usize,
     /// Which partition a record goes to [default: key with keys, else sticky]
     #[arg(long, value_enum)]
@@ -433,8 +438,8 @@ impl Target {
 }
 
 impl Load {
-    /// The producers of these flags.
-    pub(crate) fn produce(&self, target: &Target) -> Produce {
+    /// The producers of these flags; what is wrong with flags that say nothing together.
+    pub(crate) fn produce(&self, target: &Target) -> Result<Produce, &'static str> {
         let keys = (self.keys > 0).then_some(KeySpace {
             count: self.keys,
             skew: self.key_skew,
@@ -446,14 +451,16 @@ impl Load {
             (Some(PartitionerFlag::Key), _) | (None, Some(_)) => Partitioner::Key,
             (Some(PartitionerFlag::Sticky), _) | (None, None) => Partitioner::Sticky,
         };
-        let arrivals = match (self.arrivals, self.rate) {
-            (Arrivals::Constant, _) => Shape::Constant,
-            (Arrivals::Poisson, _) => Shape::Poisson,
-            (Arrivals::Bursts, _) => Shape::Bursts(self.burst),
-            (Arrivals::Ramp, Rate::PerSecond(rate)) => Shape::RampTo(self.ramp_to.unwrap_or(rate)),
-            (Arrivals::Ramp, Rate::Max) => Shape::RampTo(0.0),
+        let arrivals = match (self.arrivals, self.burst, self.ramp_to) {
+            (Arrivals::Constant, None, None) => Shape::Constant,
+            (Arrivals::Poisson, None, None) => Shape::Poisson,
+            (Arrivals::Bursts, burst, None) => Shape::Bursts(burst.unwrap_or(100)),
+            (Arrivals::Ramp, None, Some(last)) => Shape::RampTo(last),
+            (Arrivals::Ramp, _, None) => return Err("--arrivals ramp needs --ramp-to"),
+            (_, Some(_), _) => return Err("--burst needs --arrivals bursts"),
+            (_, _, Some(_)) => return Err("--ramp-to needs --arrivals ramp"),
         };
-        Produce {
+        Ok(Produce {
             name: "produce".into(),
             topics: target.topics(),
             rate: self.rate,
@@ -478,6 +485,6 @@ impl Load {
             idempotent: self.idempotent,
             connections: self.connections,
             in_flight: self.in_flight,
-        }
+        })
     }
 }

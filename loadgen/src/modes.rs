@@ -12,6 +12,7 @@ use crate::figures::Figures;
 use crate::flags::{
     BothModes, ConsumeMode, From, MixedMode, Output, ProduceMode, RunMode, SweepMode,
 };
+use crate::identity::IDENTITY_BYTES;
 use crate::plan::{Phase, Plan, Rate, Start};
 use crate::progress::Progress;
 use crate::report::{self, Headline, Subject};
@@ -23,7 +24,7 @@ pub(crate) type Outcome = Result<bool, Box<dyn Error>>;
 /// `loadgen produce`.
 pub(crate) fn produce(mode: &ProduceMode) -> Outcome {
     let mut phase = mode.target.phase("produce");
-    phase.produce.push(mode.load.produce(&mode.target));
+    phase.produce.push(mode.load.produce(&mode.target)?);
     let plan = mode.target.plan(phase)?;
     carry_out(&plan, "produce", Headline::Acknowledged, &mode.output)
 }
@@ -49,26 +50,41 @@ pub(crate) fn consume(mode: &ConsumeMode) -> Outcome {
     carry_out(&plan, "consume", headline, &mode.output)
 }
 
-fn both(mode: &BothModes, name: &str) -> Phase {
+fn both(mode: &BothModes, name: &str) -> Result<Phase, Box<dyn Error>> {
     let mut phase = mode.target.phase(name);
-    phase.produce.push(mode.load.produce(&mode.target));
+    phase.produce.push(mode.load.produce(&mode.target)?);
     let tail = mode
         .reading
         .consume(&mode.target, "tail", Start::Latest, mode.consumers);
     phase.consume.push(tail);
-    phase
+    Ok(phase)
+}
+
+/// What is counted from reading needs records that say who they are, and somebody who looks.
+fn check_identities(mode: &BothModes) -> Result<(), Box<dyn Error>> {
+    if mode.reading.no_verify {
+        return Err("--no-verify: nothing would be left of what this measures".into());
+    }
+    if mode.load.record_size.min() < IDENTITY_BYTES {
+        let problem = format!(
+            "--record-size: records below {IDENTITY_BYTES} bytes carry no identity to read back"
+        );
+        return Err(problem.into());
+    }
+    Ok(())
 }
 
 /// `loadgen end-to-end`.
 pub(crate) fn end_to_end(mode: &BothModes) -> Outcome {
-    let plan = mode.target.plan(both(mode, "end to end"))?;
+    check_identities(mode)?;
+    let plan = mode.target.plan(both(mode, "end to end")?)?;
     carry_out(&plan, "end-to-end", Headline::EndToEnd, &mode.output)
 }
 
 /// `loadgen mixed`.
 pub(crate) fn mixed(mode: &MixedMode) -> Outcome {
     let both_modes = &mode.both;
-    let mut phase = both(both_modes, "mixed");
+    let mut phase = both(both_modes, "mixed")?;
     if mode.catch_up > 0 {
         let reading = &both_modes.reading;
         let target = &both_modes.target;
@@ -99,7 +115,8 @@ pub(crate) fn run_plan(mode: &RunMode) -> Outcome {
 
 /// `loadgen soak`: end to end, ended by the first record that is not as it was sent.
 pub(crate) fn soak(mode: &BothModes) -> Outcome {
-    let plan = mode.target.plan(both(mode, "soak"))?;
+    check_identities(mode)?;
+    let plan = mode.target.plan(both(mode, "soak")?)?;
     let watch = watch(&mode.output)?;
     let mut observer = Soak {
         progress: Progress::new(mode.output.quiet),
@@ -137,6 +154,18 @@ pub(crate) fn sweep(mode: &SweepMode) -> Outcome {
     let Rate::PerSecond(first) = mode.both.load.rate else {
         return Err("a sweep begins at a rate; give --rate RECORDS_PER_SECOND".into());
     };
+    if mode.both.output.hdr.is_some() {
+        return Err("a sweep is many runs; give --hdr to a run at the rate that it finds".into());
+    }
+    let reading = &mode.both.reading;
+    if mode.end_to_end {
+        check_identities(&mode.both)?;
+    } else if mode.both.consumers != 1 || reading.fan_out != 1 || reading.no_verify {
+        return Err(
+            "--consumers, --fan-out and --no-verify need --end-to-end: nothing is read without it"
+                .into(),
+        );
+    }
     let watch = watch(&mode.both.output)?;
     let mut steps: Vec<(f64, bool, Value)> = Vec::new();
     let mut rate = first;
@@ -195,7 +224,7 @@ pub(crate) fn sweep(mode: &SweepMode) -> Outcome {
 fn try_rate(mode: &SweepMode, rate: f64, watch: &Watch) -> Result<Value, Box<dyn Error>> {
     let mut both_modes = mode.both.clone();
     both_modes.load.rate = Rate::PerSecond(rate);
-    let mut phase = both(&both_modes, "sweep");
+    let mut phase = both(&both_modes, "sweep")?;
     let headline = match mode.end_to_end {
         true => Headline::EndToEnd,
         false => {

@@ -303,6 +303,13 @@ pub(crate) struct Consume {
     pub(crate) partition_bytes_max: i32,
 }
 
+/// What one plan may ask for; each of these costs memory in the generator before anything is sent.
+const THREADS_MAX: usize = 1024;
+const PARTITIONS_MAX: u64 = 1_000_000;
+const CONNECTIONS_MAX: u64 = 100_000;
+/// Connections times the partitions that each of them writes to.
+const TARGETS_MAX: u64 = 1 << 25;
+
 /// A plan that cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -322,6 +329,13 @@ impl Plan {
         if self.phases.is_empty() {
             return Err(PlanError("a plan needs a [[phase]]".into()));
         }
+        if self.threads > THREADS_MAX {
+            return refuse("threads", "there are at most 1,024");
+        }
+        // Not a number would be on time whatever happens.
+        if self.lateness_max_ms.is_nan() || self.lateness_max_ms < 0.0 {
+            return refuse("lateness-max-ms", "it must be 0 or more");
+        }
         for phase in &self.phases {
             let name = &phase.name;
             if phase.produce.is_empty() && phase.consume.is_empty() {
@@ -340,16 +354,7 @@ impl Plan {
                 produce.check()?;
             }
             for consume in &phase.consume {
-                consume.topics.check(&consume.name)?;
-                if consume.connections == 0 || consume.fan_out == 0 {
-                    return refuse(&consume.name, "connections and fan-out must be at least 1");
-                }
-                if consume.connections > consume.topics.topics * consume.topics.partitions {
-                    return refuse(
-                        &consume.name,
-                        "there are more connections than partitions; use fan-out to read partitions several times",
-                    );
-                }
+                consume.check()?;
             }
         }
         Ok(())
@@ -362,6 +367,46 @@ impl Topics {
             return Err(PlanError(format!(
                 "{name}: topic, topics and partitions must be given"
             )));
+        }
+        if self.count() > PARTITIONS_MAX {
+            return Err(PlanError(format!(
+                "{name}: there are at most {PARTITIONS_MAX} partitions, all topics together"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Partitions of all of them.
+    fn count(&self) -> u64 {
+        u64::from(self.topics) * u64::from(self.partitions)
+    }
+}
+
+impl Consume {
+    fn check(&self) -> Result<(), PlanError> {
+        self.topics.check(&self.name)?;
+        let refuse = |what: &str| Err(PlanError(format!("{}: {what}", self.name)));
+        if self.connections == 0 || self.fan_out == 0 {
+            return refuse("connections and fan-out must be at least 1");
+        }
+        if u64::from(self.connections) > self.topics.count() {
+            return refuse(
+                "there are more connections than partitions; use fan-out to read partitions several times",
+            );
+        }
+        if u64::from(self.connections) * u64::from(self.fan_out) > CONNECTIONS_MAX
+            || self.topics.count() * u64::from(self.fan_out) > TARGETS_MAX
+        {
+            return refuse("connections times fan-out, or partitions times fan-out, are too many");
+        }
+        if self.fetch_wait_ms < 0
+            || self.fetch_bytes_min < 0
+            || self.fetch_bytes_max < 1
+            || self.partition_bytes_max < 1
+        {
+            return refuse(
+                "fetch-wait-ms, fetch-bytes-min, fetch-bytes-max and partition-bytes-max must not be negative",
+            );
         }
         Ok(())
     }
@@ -390,6 +435,13 @@ impl Produce {
         if self.connections == 0 || self.in_flight_max() == 0 {
             return refuse("connections and in-flight must be at least 1");
         }
+        let connections = u64::from(self.connections);
+        if connections > CONNECTIONS_MAX || connections * self.topics.count() > TARGETS_MAX {
+            return refuse("connections, or connections times partitions, are too many");
+        }
+        if self.closed_loop && self.rate == Rate::Max {
+            return refuse("closed-loop needs a rate: at max there is no schedule to close");
+        }
         if self.idempotent && (self.in_flight_max() > 5 || self.acks != Acks::All) {
             return refuse("idempotent needs acks all and at most 5 requests in flight");
         }
@@ -400,9 +452,11 @@ impl Produce {
             return refuse("the partitioner key needs keys");
         }
         if let Some(keys) = &self.keys
-            && (keys.count == 0 || keys.bytes == 0 || keys.bytes > 1024 || keys.skew < 0.0)
+            && (keys.count == 0
+                || !(1..=1024).contains(&keys.bytes)
+                || !(0.0..=100.0).contains(&keys.skew))
         {
-            return refuse("keys need a count, 1 to 1024 bytes, and a skew of at least 0");
+            return refuse("keys need a count, 1 to 1024 bytes, and a skew of 0 to 100");
         }
         let size = self.value.size;
         if size.min() < IDENTITY_BYTES && size.max() >= IDENTITY_BYTES {
@@ -674,6 +728,34 @@ mod tests {
                 "more connections than partitions",
             ),
             ("100..200", "200..100", "not a size"),
+            ("skew = 1.1", "skew = nan", "a skew of 0"),
+            ("fan-out = 2", "fan-out = 4000000000", "too many"),
+            ("fan-out = 2", "fetch-wait-ms = -1", "must not be negative"),
+            (
+                "rate = 50000",
+                "rate = 1\nconnections = 4000000000",
+                "too many",
+            ),
+            (
+                "partitions = 4\n        rate",
+                "topics = 70000\npartitions = 70000\nrate",
+                "at most 1000000 partitions",
+            ),
+            (
+                "bootstrap =",
+                "lateness-max-ms = nan\nbootstrap =",
+                "0 or more",
+            ),
+            (
+                "bootstrap =",
+                "threads = 1000000\nbootstrap =",
+                "at most 1,024",
+            ),
+            (
+                "rate = \"max\"",
+                "rate = \"max\"\nclosed-loop = true",
+                "no schedule",
+            ),
         ] {
             let text = TEXT.replace(from, to);
             assert_ne!(text, TEXT);

@@ -171,6 +171,63 @@ fn a_missed_threshold_and_an_unreachable_broker_have_their_exit_codes() {
 }
 
 #[test]
+fn flags_that_would_be_ignored_are_refused() {
+    for flags in [
+        "produce --rate 10 --burst 5",
+        "produce --rate 10 --ramp-to 20",
+        "produce --rate 10 --arrivals ramp",
+        "produce --rate 10 --key-skew 1",
+        "produce --rate 10 --codec-level 3",
+        "produce --rate max --closed-loop",
+        "end-to-end --rate 10 --no-verify",
+        "soak --rate 10 --record-size 20",
+        "sweep --rate 10 --hdr /dev/null",
+        "sweep --rate 10 --fan-out 2",
+    ] {
+        let output = Command::new(LOADGEN)
+            .args(flags.split(' '))
+            .args(["--bootstrap", "127.0.0.1:1", "--topic", "t"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags}: {}", said(&output));
+        assert!(
+            !said(&output).contains("onnect"),
+            "{flags}: {}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
+fn a_run_that_measured_nothing_is_not_valid() {
+    let sink = Sink::start();
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("nothing.json");
+    let output = sink
+        .command("produce", "t")
+        .args([
+            "--rate",
+            "10",
+            "--records",
+            "1",
+            "--duration",
+            "2",
+            "--warmup",
+            "1",
+            "--json",
+        ])
+        .arg(&json)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(
+        said(&output).contains("nothing was measured"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
 fn a_plan_runs_its_phases_and_two_results_can_be_compared() {
     let sink = Sink::start();
     let folder = tempfile::tempdir().unwrap();
