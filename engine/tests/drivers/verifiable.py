@@ -101,7 +101,9 @@ def judge(producer, consumers):
     check("commits-never-go-back", not backwards, backwards[:3])
     check("committed-to-the-end", all(ends.get(p, 0) == 1 + max(o for q, o in acknowledged if q == p)
                                       for p in {p for p, _ in acknowledged}), ends)
-    twice = [(partition, a, b) for partition, spans in ownerships(consumers).items()
+    owned = ownerships(consumers)
+    check("every-partition-had-an-owner", len(owned) == PARTITIONS, sorted(owned))
+    twice = [(partition, a, b) for partition, spans in owned.items()
              for a, b in zip(sorted(spans), sorted(spans)[1:]) if b[0] < a[1]]
     check("no-partition-owned-twice", not twice, twice[:3])
 

@@ -128,6 +128,8 @@ class Run:
                 if rows.get(test, ("",))[0] != "ok":
                     rows[test] = row
         lost = sorted(lost())
+        if not ran_before:
+            print(f"LOST {self.name}: nothing ran, see {self.scratch}/output.txt")
         for test in lost:
             result, _, note = rows.get(test, ("not run", "", ""))
             print(f"LOST {self.name} {test}: {result} {note}")
@@ -138,7 +140,7 @@ class Run:
               f"{len(excluded)} excluded ({len(better)} of them pass), {time.monotonic() - begun:.0f} s", flush=True)
         return {"suite": self.name, "passed": passed, "lost": lost, "excluded": len(excluded),
                 "excluded_that_pass": better, "not_in_reference": sorted(set(rows) - set(tests)),
-                "failed": len(lost) + (not alive), "seconds": round(time.monotonic() - begun)}
+                "failed": len(lost) + (not alive) + (not ran_before), "seconds": round(time.monotonic() - begun)}
 
     def pattern(self, test):
         """What selects one test in the suite's own way: by number, or by the name of the parent test."""
