@@ -108,11 +108,20 @@ fn status(pid: u32, name: &str) -> Result<u64> {
 
 /// CPU seconds of the calling thread.
 pub fn thread_cpu_seconds() -> f64 {
+    used_cpu_seconds(libc::RUSAGE_THREAD)
+}
+
+/// CPU seconds of this process, with the threads that the kernel gives it for io_uring.
+pub fn own_cpu_seconds() -> f64 {
+    used_cpu_seconds(libc::RUSAGE_SELF)
+}
+
+fn used_cpu_seconds(whose: libc::c_int) -> f64 {
     // SAFETY: rusage is plain data for which all zeros is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is writable and outlives the call.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
-    assert_eq!(result, 0, "getrusage of the own thread does not fail");
+    let result = unsafe { libc::getrusage(whose, &mut usage) };
+    assert_eq!(result, 0, "getrusage of oneself does not fail");
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }

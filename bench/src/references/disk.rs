@@ -15,7 +15,7 @@ use io_uring::{IoUring, opcode, types};
 use serde::{Deserialize, Serialize};
 
 use super::Rate;
-use crate::machine::{BROKER_CORE, pin_thread, thread_cpu_seconds};
+use crate::machine::{BROKER_CORE, own_cpu_seconds, pin_thread};
 use crate::{Error, Result};
 
 const ALIGNMENT: usize = 4096;
@@ -68,11 +68,11 @@ pub fn write(directory: &Path, how: &Writing) -> Result<Rate> {
             transfer(&[(&file, how.bytes)], how.block_bytes, how.depth, true)?;
             file.sync_all()?;
         }
-        let (begun, cpu) = (Instant::now(), thread_cpu_seconds());
+        let (begun, cpu) = (Instant::now(), own_cpu_seconds());
         let bytes = transfer(&[(&file, how.bytes)], how.block_bytes, how.depth, true)?;
         file.sync_data()?;
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(Rate::new(bytes, seconds, thread_cpu_seconds() - cpu))
+        Ok(Rate::new(bytes, seconds, own_cpu_seconds() - cpu))
     });
     let _ = std::fs::remove_file(&path);
     rate.map_err(Error::io("raw writes"))
@@ -90,11 +90,11 @@ pub fn read(files: &[PathBuf]) -> Result<Rate> {
             let length = file.metadata()?.len();
             open.push((file, length));
         }
-        let (begun, cpu) = (Instant::now(), thread_cpu_seconds());
+        let (begun, cpu) = (Instant::now(), own_cpu_seconds());
         let all: Vec<(&File, u64)> = open.iter().map(|(file, length)| (file, *length)).collect();
         let bytes = transfer(&all, 512 << 10, 8, false)?;
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(Rate::new(bytes, seconds, thread_cpu_seconds() - cpu))
+        Ok(Rate::new(bytes, seconds, own_cpu_seconds() - cpu))
     })
     .map_err(Error::io("raw reads"))
 }

@@ -18,7 +18,7 @@ use crate::Result;
 pub struct Rate {
     /// 10⁶ bytes a second.
     pub megabytes_per_s: f64,
-    /// CPU seconds of the measured thread per 10⁹ bytes.
+    /// CPU seconds of the measured thread per 10⁹ bytes; of a ring, with the threads that the kernel works it with.
     pub cpu_s_per_gb: f64,
 }
 
