@@ -133,175 +133,55 @@ fn growth(id: &'static str, title: &'static str, loads: Vec<(&'static str, Load)
     }
 }
 
-#[allow(clippy::too_many_lines, reason = "a table, one entry per row")]
 /// All rows, in the order in which they are measured: those that goals need come first.
+#[rustfmt::skip]
 pub fn rows() -> Vec<Row> {
-    let row = |id, title, work, quick, seconds| Row {
-        id,
-        title,
-        work,
-        quick,
-        seconds,
-    };
+    use Work::{Acks, CatchUp, EndToEnd, History, Idle, ManyPartitions, References, Restart, Tail, Topics};
+    const QUICK: bool = true;
+    const LONG: bool = false;
+    let row = |id, title, work, quick, seconds| Row { id, title, work, quick, seconds };
+    let sixteen = |connections, batch_bytes| produce(16, connections, 1024, batch_bytes);
+    let many = |partitions| produce(partitions, 16, 1024, 16 << 10);
     vec![
-        row(
-            "references",
-            "the machine without a broker",
-            Work::References,
-            true,
-            40.0,
-        ),
-        alternating(
-            "produce_512k",
-            "1 KiB records, 512 KiB batches, 1 partition, 1 connection",
-            ALL,
-            produce(1, 1, 1024, 512 << 10),
-            true,
-        ),
-        alternating(
-            "produce_16k",
-            "1 KiB records, 16 KiB batches, 16 partitions, 16 connections",
-            ALL,
-            produce(16, 16, 1024, 16 << 10),
-            true,
-        ),
-        row(
-            "acks",
-            "acknowledgements at 30 % load, 1 KiB records, 16 connections",
-            Work::Acks,
-            true,
-            220.0,
-        ),
-        row("idle", "a node that does nothing", Work::Idle, true, 150.0),
-        alternating(
-            "produce_1k_1000p",
-            "one 1 KiB record a request, 1,000 partitions, 16 connections",
-            BOTH,
-            produce(1000, 16, 1024, 1024),
-            false,
-        ),
-        row(
-            "tail",
-            "tailing consumers: none, one, five",
-            Work::Tail,
-            false,
-            300.0,
-        ),
-        row(
-            "end_to_end",
-            "end to end at 30 % load",
-            Work::EndToEnd,
-            false,
-            150.0,
-        ),
-        row(
-            "catch_up",
-            "reading everything, alone and while producing",
-            Work::CatchUp,
-            false,
-            240.0,
-        ),
-        row(
-            "partitions_10k",
-            "one partition and 10,000, 16 KiB batches, 10 GB each",
-            Work::ManyPartitions {
-                bytes_min: 10_000_000_000,
-            },
-            false,
-            300.0,
-        ),
-        row(
-            "restart",
-            "kill -9 with 10 GB of log, cold cache",
-            Work::Restart {
-                log_bytes: 10_000_000_000,
-            },
-            false,
-            300.0,
-        ),
-        alternating(
-            "produce_512k_16c",
-            "1 KiB records, 512 KiB batches, 16 partitions, 16 connections",
-            BOTH,
-            produce(16, 16, 1024, 512 << 10),
-            false,
-        ),
-        alternating(
-            "produce_16k_1c",
-            "1 KiB records, 16 KiB batches, 1 partition, 1 connection",
-            ALL,
-            produce(1, 1, 1024, 16 << 10),
-            false,
-        ),
-        alternating(
-            "produce_100b",
-            "100 B records, 16 KiB batches, 16 partitions, 16 connections",
-            BOTH,
-            produce(16, 16, 100, 16 << 10),
-            false,
-        ),
-        alternating(
-            "produce_16k_records",
-            "16 KiB records, 512 KiB batches, 1 partition, 1 connection",
-            BOTH,
-            produce(1, 1, 16 << 10, 512 << 10),
-            false,
-        ),
-        alternating(
-            "produce_16k_1000p",
-            "1 KiB records, 16 KiB batches, 1,000 partitions, 16 connections",
-            BOTH,
-            produce(1000, 16, 1024, 16 << 10),
-            false,
-        ),
-        growth(
-            "growth_partitions",
-            "cost by number of partitions",
-            vec![
-                ("1", produce(1, 16, 1024, 16 << 10)),
-                ("16", produce(16, 16, 1024, 16 << 10)),
-                ("100", produce(100, 16, 1024, 16 << 10)),
-                ("1000", produce(1000, 16, 1024, 16 << 10)),
-                ("10000", produce(10_000, 16, 1024, 16 << 10)),
-            ],
-        ),
-        growth(
-            "growth_connections",
-            "cost by number of connections",
-            vec![
-                ("1", produce(16, 1, 1024, 16 << 10)),
-                ("4", produce(16, 4, 1024, 16 << 10)),
-                ("16", produce(16, 16, 1024, 16 << 10)),
-                ("64", produce(16, 64, 1024, 16 << 10)),
-                ("256", produce(16, 256, 1024, 16 << 10)),
-            ],
-        ),
-        row(
-            "growth_topics",
-            "cost by number of other topics, ten partitions each",
-            Work::Topics {
-                counts: &[0, 10, 100, 500],
-            },
-            false,
-            90.0,
-        ),
-        row(
-            "growth_history",
-            "cost while the log grows",
-            Work::History { steps: 5 },
-            false,
-            60.0,
-        ),
-        growth(
-            "growth_batch",
-            "cost by bytes of a batch",
-            vec![
-                ("1024", produce(16, 16, 1024, 1024)),
-                ("4096", produce(16, 16, 1024, 4096)),
-                ("16384", produce(16, 16, 1024, 16 << 10)),
-                ("65536", produce(16, 16, 1024, 64 << 10)),
-                ("524288", produce(16, 16, 1024, 512 << 10)),
-            ],
-        ),
+        row("references", "the machine without a broker", References, QUICK, 40.0),
+        alternating("produce_512k", "1 KiB records, 512 KiB batches, 1 partition, 1 connection",
+            ALL, produce(1, 1, 1024, 512 << 10), QUICK),
+        alternating("produce_16k", "1 KiB records, 16 KiB batches, 16 partitions, 16 connections",
+            ALL, produce(16, 16, 1024, 16 << 10), QUICK),
+        row("acks", "acknowledgements at 30 % load, 1 KiB records, 16 connections", Acks, QUICK, 220.0),
+        row("idle", "a node that does nothing", Idle, QUICK, 150.0),
+        alternating("produce_1k_1000p", "one 1 KiB record a request, 1,000 partitions, 16 connections",
+            BOTH, produce(1000, 16, 1024, 1024), LONG),
+        row("tail", "tailing consumers: none, one, five", Tail, LONG, 300.0),
+        row("end_to_end", "end to end at 30 % load", EndToEnd, LONG, 150.0),
+        row("catch_up", "reading everything, alone and while producing", CatchUp, LONG, 240.0),
+        row("partitions_10k", "one partition and 10,000, 16 KiB batches, 10 GB each",
+            ManyPartitions { bytes_min: 10_000_000_000 }, LONG, 300.0),
+        row("restart", "kill -9 with 10 GB of log, cold cache",
+            Restart { log_bytes: 10_000_000_000 }, LONG, 300.0),
+        alternating("produce_512k_16c", "1 KiB records, 512 KiB batches, 16 partitions, 16 connections",
+            BOTH, produce(16, 16, 1024, 512 << 10), LONG),
+        alternating("produce_16k_1c", "1 KiB records, 16 KiB batches, 1 partition, 1 connection",
+            ALL, produce(1, 1, 1024, 16 << 10), LONG),
+        alternating("produce_100b", "100 B records, 16 KiB batches, 16 partitions, 16 connections",
+            BOTH, produce(16, 16, 100, 16 << 10), LONG),
+        alternating("produce_16k_records", "16 KiB records, 512 KiB batches, 1 partition, 1 connection",
+            BOTH, produce(1, 1, 16 << 10, 512 << 10), LONG),
+        alternating("produce_16k_1000p", "1 KiB records, 16 KiB batches, 1,000 partitions, 16 connections",
+            BOTH, produce(1000, 16, 1024, 16 << 10), LONG),
+        growth("growth_partitions", "cost by number of partitions", vec![
+            ("1", many(1)), ("16", many(16)), ("100", many(100)), ("1000", many(1000)), ("10000", many(10_000)),
+        ]),
+        growth("growth_connections", "cost by number of connections", vec![
+            ("1", sixteen(1, 16 << 10)), ("4", sixteen(4, 16 << 10)), ("16", sixteen(16, 16 << 10)),
+            ("64", sixteen(64, 16 << 10)), ("256", sixteen(256, 16 << 10)),
+        ]),
+        row("growth_topics", "cost by number of other topics, ten partitions each",
+            Topics { counts: &[0, 10, 100, 500] }, LONG, 90.0),
+        row("growth_history", "cost while the log grows", History { steps: 5 }, LONG, 60.0),
+        growth("growth_batch", "cost by bytes of a batch", vec![
+            ("1024", sixteen(16, 1024)), ("4096", sixteen(16, 4096)), ("16384", sixteen(16, 16 << 10)),
+            ("65536", sixteen(16, 64 << 10)), ("524288", sixteen(16, 512 << 10)),
+        ]),
     ]
 }
