@@ -92,6 +92,13 @@ impl Outcome {
         producer.get("latency_ms")?.get("p99")?.as_f64()
     }
 
+    /// Why the generator does not stand by its result.
+    pub fn invalid_because(&self) -> Vec<String> {
+        let reasons = self.json.get("invalid_because").and_then(Value::as_array);
+        let reasons = reasons.into_iter().flatten().filter_map(Value::as_str);
+        reasons.map(str::to_owned).collect()
+    }
+
     /// Whether the generator stands by its result.
     pub fn is_valid(&self) -> bool {
         self.json.get("valid").and_then(Value::as_bool) == Some(true)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::goals::{Rows, goals};
+use super::goals::{GOALS, Rows};
 use super::report::{FIGURES, cases, symbol};
 use super::result::RowResult;
 use crate::machine::Provenance;
@@ -78,11 +78,12 @@ fn provenance_table(html: &mut String, provenance: &Provenance) {
 
 fn goal_table(html: &mut String, rows: &Rows) {
     html.push_str("<h2>Goals</h2><table><tr><th>Goal<th>Value<th>Wanted<th>Holds<th>Computed from");
-    for goal in goals() {
+    for goal in GOALS {
         let (class, value, holds) = match goal.value(rows) {
             Some(value) if goal.holds(value) => ("yes", number(value), "yes"),
             Some(value) => ("no", number(value), "no"),
-            None => ("off", "–".to_owned(), "not run"),
+            None if goal.is_not_run(rows) => ("off", "–".to_owned(), "not run"),
+            None => ("off", "–".to_owned(), "not measured"),
         };
         let _ = write!(
             html,
@@ -90,8 +91,11 @@ fn goal_table(html: &mut String, rows: &Rows) {
             goal.id,
             symbol(goal.side),
             number(goal.goal),
-            escape(goal.formula)
+            escape(&goal.formula())
         );
+        if holds == "not measured" {
+            let _ = write!(html, "<br><small>{}</small>", escape(&goal.why_not(rows)));
+        }
     }
     html.push_str("</table>");
 }

@@ -36,6 +36,9 @@ const FREE_BYTES_MIN: u64 = 12 << 30;
 const FIRST_WARM_UP_SECONDS: f64 = 30.0;
 const ROW_WARM_UP_SECONDS: f64 = 6.0;
 
+/// Rows that could not be measured, and why.
+type Failed = BTreeMap<&'static str, String>;
+
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -73,6 +76,16 @@ pub(crate) struct Bench {
 /// Runs it; the process's exit status says only whether the measuring worked.
 pub fn compare(options: &Options) -> Result<()> {
     let begun = Instant::now();
+    let known = plan::rows();
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|id| !known.iter().any(|row| row.id == **id))
+    {
+        let ids: Vec<&str> = known.iter().map(|row| row.id).collect();
+        let problem = format!("there is no row {unknown}; there are {}", ids.join(", "));
+        return Err(Error::failed(problem));
+    }
     let root = workspace_root()?;
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
@@ -110,21 +123,30 @@ pub fn compare(options: &Options) -> Result<()> {
         topics: 0,
     };
     let time = if options.quick { QUICK_TIME } else { FULL_TIME };
-    let measured = bench.run_rows(options, begun, time);
+    let (measured, failed) = bench.run_rows(options, begun, time);
     bench.brokers.clear();
     let _ = std::fs::remove_dir_all(&work);
-    finish(options, &rows_directory, &provenance, &measured)
-}
-
-fn finish(options: &Options, directory: &Path, provenance: &Provenance, rows: &Rows) -> Result<()> {
-    print!("{}", report::table(rows));
+    print!("{}", report::table(&measured));
+    write_reports(options, &provenance, &measured, &failed)?;
     eprintln!(
         "raw rows are in {}: go on with --resume {0}",
-        directory.display()
+        rows_directory.display()
     );
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Error::failed(format!("rows that failed: {failed:?}"))),
+    }
+}
+
+fn write_reports(
+    options: &Options,
+    provenance: &Provenance,
+    rows: &Rows,
+    failed: &Failed,
+) -> Result<()> {
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&report::json(rows, provenance, options.quick))
-            .expect("plain data");
+        let report = report::json(rows, failed, provenance, options.quick);
+        let text = serde_json::to_string_pretty(&report).expect("plain data");
         std::fs::write(path, text).map_err(Error::io(format!("writing {}", path.display())))?;
     }
     if let Some(path) = &options.html {
@@ -167,8 +189,8 @@ fn build(root: &Path, profile: &str) -> Result<()> {
 }
 
 impl Bench {
-    fn run_rows(&mut self, options: &Options, begun: Instant, time: Duration) -> Rows {
-        let mut measured = Rows::new();
+    fn run_rows(&mut self, options: &Options, begun: Instant, time: Duration) -> (Rows, Failed) {
+        let (mut measured, mut failed) = (Rows::new(), Failed::new());
         for row in plan::rows() {
             if let Some(kept) = RowResult::load(&self.rows_directory, row.id) {
                 measured.insert(row.id.to_owned(), kept);
@@ -195,12 +217,13 @@ impl Bench {
                 }
                 Err(error) => {
                     eprintln!("{}: {error}", row.id);
+                    failed.insert(row.id, error.to_string());
                     // Whatever state the brokers are in now, the next row starts with new ones.
                     self.brokers.clear();
                 }
             }
         }
-        measured
+        (measured, failed)
     }
 
     fn run_row(&mut self, row: &Row) -> Result<RowResult> {
@@ -304,7 +327,7 @@ impl Bench {
         if load.pace == Pace::Max && load.mode == Mode::Produce && free < FREE_BYTES_MIN {
             return Err(Error::failed(format!(
                 "only {} MB are free on the disk",
-                free >> 20
+                free / 1_000_000
             )));
         }
         let pid = self.brokers[&kind.process()].pid();
@@ -375,6 +398,7 @@ fn to_run(kind: Kind, case: &str, round: u32, outcome: &Outcome, usage: &Usage) 
         .with("cpu_seconds", usage.cpu_seconds)
         .with("peak_resident_bytes", usage.peak_bytes as f64);
     run.valid = outcome.is_valid();
+    run.invalid_because = outcome.invalid_because();
     for (name, path) in [
         ("records_per_s", "throughput.records_per_s"),
         ("p50_ms", "latency_ms.p50"),

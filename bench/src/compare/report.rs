@@ -1,10 +1,11 @@
 //! The comparison as a table for the terminal and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::goals::{Rows, goals};
+use super::goals::{GOALS, Rows};
 use super::plan;
 use super::result::RowResult;
 use crate::machine::Provenance;
@@ -42,6 +43,11 @@ pub fn table(rows: &Rows) -> String {
                     }
                 }
             }
+            let runs = row.select(&broker, &case).count();
+            let valid = row.select(&broker, &case).filter(|run| run.valid).count();
+            if valid < runs {
+                let _ = write!(line, "  ({} of {runs} runs are invalid)", runs - valid);
+            }
             let _ = writeln!(text, "{line}");
         }
     }
@@ -50,14 +56,18 @@ pub fn table(rows: &Rows) -> String {
         "\n{:<18} {:>12} {:>12}  holds",
         "goal", "value", "wanted"
     );
-    for goal in goals() {
+    for goal in GOALS {
         let wanted = format!("{} {:.4}", symbol(goal.side), goal.goal);
         let (value, holds) = match goal.value(rows) {
             Some(value) if goal.holds(value) => (format!("{value:.4}"), "yes"),
             Some(value) => (format!("{value:.4}"), "NO"),
-            None => ("-".to_owned(), "not_run"),
+            None if goal.is_not_run(rows) => ("-".to_owned(), "not_run"),
+            None => ("-".to_owned(), "not measured"),
         };
         let _ = writeln!(text, "{:<18} {value:>12} {wanted:>12}  {holds}", goal.id);
+        if holds == "not measured" {
+            let _ = writeln!(text, "{:<18} {}", "", goal.why_not(rows));
+        }
     }
     text
 }
@@ -83,23 +93,31 @@ pub(super) fn cases(row: &RowResult) -> Vec<(String, String)> {
 }
 
 /// The report for programs: `goals` has exactly the goals, each with its raw runs; `rows` everything measured.
-pub fn json(rows: &Rows, provenance: &Provenance, quick: bool) -> Value {
+pub fn json(
+    rows: &Rows,
+    failed: &BTreeMap<&str, String>,
+    provenance: &Provenance,
+    quick: bool,
+) -> Value {
     let not_run: Vec<&str> = plan::rows()
         .iter()
         .map(|row| row.id)
         .filter(|id| !rows.contains_key(*id))
         .collect();
     json!({
-        "goals": goals().iter().map(|goal| goal.to_json(rows)).collect::<Vec<_>>(),
+        "goals": GOALS.iter().map(|goal| goal.to_json(rows)).collect::<Vec<_>>(),
         "rows": rows.values().collect::<Vec<_>>(),
         "rows_not_run": not_run,
+        "rows_failed": failed,
         "quick": quick,
         "provenance": provenance,
         "notes": [
             "Broker on one core, generator on another, same file system; the broker not measured is stopped (SIGSTOP).",
             "tidelog flushes before it acknowledges; kafka acknowledges from the page cache, its default; kafka_flush has \
              flush.messages=1. Records are 1 KiB unless a row says otherwise; gigabytes are 10^9 bytes of record values.",
-            "CPU is user and system time of the broker's process; peak RSS is that of the run.",
+            "CPU is user and system time of the broker's process with all its threads, those of io_uring too; what the \
+             kernel writes back from the page cache later is in nobody's account. Peak RSS is that of the run.",
+            "Values are computed from medians of valid runs alone; a goal without them is not measured.",
         ],
     })
 }

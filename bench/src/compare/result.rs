@@ -16,8 +16,11 @@ pub struct Run {
     pub case: String,
     /// Which repeat.
     pub round: u32,
-    /// Whether the generator held its own schedule and lost nothing.
+    /// Whether it counts: the generator held its own schedule and lost nothing.
     pub valid: bool,
+    /// Why it does not count.
+    #[serde(default)]
+    pub invalid_because: Vec<String>,
     /// Figures by name: `megabytes_per_s`, `cpu_s_per_gb`, `p99_ms`, …
     pub figures: BTreeMap<String, f64>,
 }
@@ -30,8 +33,17 @@ impl Run {
             case: case.to_owned(),
             round,
             valid: true,
+            invalid_because: Vec::new(),
             figures: BTreeMap::new(),
         }
+    }
+
+    /// The run does not count.
+    #[must_use]
+    pub fn invalid(mut self, reason: &str) -> Run {
+        self.valid = false;
+        self.invalid_because.push(reason.to_owned());
+        self
     }
 
     /// Adds a figure.
@@ -89,18 +101,13 @@ impl RowResult {
             .filter(move |run| run.broker == broker && run.case == case)
     }
 
-    /// Median and range of a figure; of valid runs if there are any.
+    /// Median and range of a figure over the runs that count.
     pub fn spread(&self, broker: &str, case: &str, figure: &str) -> Option<Spread> {
-        let values = |valid_only: bool| -> Vec<f64> {
-            self.select(broker, case)
-                .filter(|run| run.valid || !valid_only)
-                .filter_map(|run| run.figures.get(figure).copied())
-                .collect()
-        };
-        let mut found = values(true);
-        if found.is_empty() {
-            found = values(false);
-        }
+        let mut found: Vec<f64> = self
+            .select(broker, case)
+            .filter(|run| run.valid)
+            .filter_map(|run| run.figures.get(figure).copied())
+            .collect();
         found.sort_by(f64::total_cmp);
         let (min, max) = (*found.first()?, *found.last()?);
         let middle = found.len() / 2;
@@ -124,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_are_of_valid_runs_if_there_are_any() {
+    fn medians_are_of_valid_runs_alone() {
         let run = |round, valid, value| Run {
             valid,
             ..Run::new("tidelog", "", round).with("x", value)
@@ -139,7 +146,7 @@ mod tests {
         let spread = row.spread("tidelog", "", "x").expect("it was measured");
         assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
         row.runs.retain(|run| !run.valid);
-        assert_eq!(row.median("tidelog", "", "x"), Some(100.0));
+        assert_eq!(row.median("tidelog", "", "x"), None);
         assert_eq!(row.median("kafka", "", "x"), None);
     }
 }

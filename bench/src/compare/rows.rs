@@ -1,5 +1,7 @@
 //! The rows that are nothing but loads: produce in alternation, acknowledgements, end to end, tailing consumers.
 
+use std::time::{Duration, Instant};
+
 use super::plan;
 use super::result::Run;
 use super::{Bench, LOAD_GRACE_SECONDS, ROW_WARM_UP_SECONDS, Usage, say, to_run};
@@ -170,6 +172,7 @@ impl Bench {
             seconds: 12.0,
             ..plan::produce(1, 1, 1024, 512 << 10)
         };
+        let window = Duration::from_secs_f64(produce.seconds + 3.5);
         let consume = |consumers: u32| Load {
             mode: Mode::Tail,
             consumers,
@@ -184,17 +187,19 @@ impl Bench {
                     let topic = self.create_topic(kind, 1)?;
                     machine::settle();
                     let pid = self.brokers[&kind].pid();
-                    let usage = Usage::begin(pid)?;
+                    let (usage, begun) = (Usage::begin(pid)?, Instant::now());
                     let reading = match consumers {
                         0 => None,
                         some => Some(self.start(kind, &consume(some), &topic, "consume")?),
                     };
-                    std::thread::sleep(std::time::Duration::from_millis(700));
+                    std::thread::sleep(Duration::from_millis(700));
                     let writing = self.start(kind, &produce, &topic, "produce")?;
                     let outcome = writing.finish(produce.seconds + LOAD_GRACE_SECONDS)?;
                     let read = reading
                         .map(|running| running.finish(produce.seconds + LOAD_GRACE_SECONDS))
                         .transpose()?;
+                    // With and without consumers a run lasts equally long, so that idling costs both the same.
+                    std::thread::sleep(window.saturating_sub(begun.elapsed()));
                     let usage = usage.end(pid)?;
                     let mut run = to_run(kind, &consumers.to_string(), round, &outcome, &usage);
                     if let Some(read) = read {
@@ -206,6 +211,7 @@ impl Bench {
                             read.number("latency_ms.p99").unwrap_or(f64::NAN),
                         );
                         run.valid &= read.is_valid();
+                        run.invalid_because.extend(read.invalid_because());
                     }
                     say(&run);
                     runs.push(run);

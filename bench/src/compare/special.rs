@@ -26,12 +26,7 @@ impl Bench {
         let mut bytes = 0.0;
         while bytes < CATCH_UP_BYTES_MIN {
             let (outcome, usage) = self.load_into(Kind::Tidelog, &fill, &topic)?;
-            let run = to_run(Kind::Tidelog, "fill", 0, &outcome, &usage);
-            let more = run.figures.get("gigabytes_written").copied().unwrap_or(0.0);
-            if more <= 0.0 {
-                return Err(Error::failed("the topic to catch up with was not filled"));
-            }
-            bytes += more * 1e9;
+            bytes += written(&to_run(Kind::Tidelog, "fill", 0, &outcome, &usage))? * 1e9;
         }
         // What was written behind the acknowledgements is in the segments by now.
         std::thread::sleep(Duration::from_secs(12));
@@ -160,18 +155,26 @@ impl Bench {
                         &usage,
                     );
                     say(&run);
-                    let more = run.figures.get("gigabytes_written").copied().unwrap_or(0.0);
-                    if more <= 0.0 {
-                        return Err(Error::failed("nothing was written"));
-                    }
-                    bytes += more * 1e9;
+                    bytes += written(&run)? * 1e9;
                     parts.push(run);
                 }
+                self.check_every_partition(&topic, partitions)?;
                 runs.push(joined(&parts));
                 self.delete_topic(Kind::Tidelog, &topic)?;
             }
         }
         Ok(runs)
+    }
+
+    /// A throughput over partitions of which some were left out would be that of fewer partitions.
+    fn check_every_partition(&self, topic: &str, partitions: i32) -> Result<()> {
+        let mut wire = Wire::connect(self.brokers[&Kind::Tidelog].address())?;
+        for partition in 0..partitions {
+            if !wire.fetch_first(topic, partition)? {
+                return Err(Error::failed(format!("nothing is in {topic}-{partition}")));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn idle(&mut self) -> Result<Vec<Run>> {
@@ -218,8 +221,8 @@ impl Bench {
             let mut bytes = 0.0;
             while bytes < log_bytes as f64 {
                 let (outcome, usage) = self.load_into(kind, &load, &topic)?;
-                let run = to_run(kind, "fill", 0, &outcome, &usage);
-                bytes += run.figures.get("gigabytes_written").copied().unwrap_or(0.0) * 1e9;
+                let more = written(&to_run(kind, "fill", 0, &outcome, &usage))?;
+                bytes += more * 1e9;
             }
             for round in 0..rounds {
                 let run = self.kill_and_restart(kind, &topic, round)?;
@@ -261,13 +264,25 @@ impl Bench {
         let mut run = Run::new(kind.name(), "", round)
             .with("first_answer_s", first)
             .with("all_partitions_s", all);
-        run.valid = cold;
+        if !cold {
+            run = run.invalid("the page cache could not be emptied");
+        }
         eprintln!(
             "{}: first answer {first:.2} s, all partitions {all:.2} s",
             kind.name()
         );
         Ok(run)
     }
+}
+
+/// Gigabytes that a run wrote; nothing at all is a failure, and filling up would never end.
+fn written(run: &Run) -> Result<f64> {
+    let gigabytes = run.figures.get("gigabytes_written").copied();
+    let gigabytes = gigabytes.filter(|gigabytes| *gigabytes > 0.0);
+    gigabytes.ok_or_else(|| {
+        let reasons = run.invalid_because.join("; ");
+        Error::failed(format!("nothing was written: {reasons}"))
+    })
 }
 
 /// Several runs into the same topic as one.
@@ -295,6 +310,10 @@ fn joined(parts: &[Run]) -> Run {
         .with("peak_resident_bytes", largest("peak_resident_bytes"))
         .with("p99_ms", largest("p99_ms"));
     run.valid = parts.iter().all(|part| part.valid);
+    run.invalid_because = parts
+        .iter()
+        .flat_map(|part| part.invalid_because.clone())
+        .collect();
     run
 }
 
