@@ -60,9 +60,9 @@ def create(topic, partitions=PARTITIONS):
     return [(topic, p) for p in range(partitions)]
 
 
-def produce(topic, count):
+def produce(topic, count, first=0):
     producer = Producer(BASE)
-    for n in range(count):
+    for n in range(first, first + count):
         producer.produce(topic, b"%d" % n)
     assert producer.flush(20) == 0
 
@@ -164,8 +164,9 @@ def migration():
     new.close()
     until([old, third], lambda: sizes(old, third) == [2, 2], "classic members are left")
     assert describe(group).type == ConsumerGroupType.CLASSIC
-    produce(topic, 40)
-    until([old, third], lambda: len({(v, p) for m in (old, third) for _, p, v in m.seen}) >= 1, "they read")
+    produce(topic, 40, first=40)
+    new_values = {b"%d" % n for n in range(40, 80)}
+    until([old, third], lambda: new_values <= {v for m in (old, third) for _, _, v in m.seen}, "they read what comes")
     old.close()
     third.close()
 
