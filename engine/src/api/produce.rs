@@ -108,11 +108,14 @@ struct TopicPart {
 type RemoteAppends =
     BTreeMap<ShardId, Pin<Box<dyn Future<Output = Result<ShardResponse, Closed>>>>>;
 
+/// Appends that were given up before their fates were known.
+type Unfinished = Vec<Pin<Box<dyn Future<Output = ()>>>>;
+
 /// A request whose batches are queued.
 struct Queued {
     acks: i16,
-    /// When those that are not durable yet are given up.
-    deadline: Duration,
+    /// When those that are not durable yet are given up. Without an answer there is nothing to hurry for.
+    deadline: Option<Duration>,
     topics: Vec<TopicPart>,
     remote: RemoteAppends,
 }
@@ -124,8 +127,18 @@ pub(super) async fn begin(context: &RequestContext, body: Bytes, permit: Receive
     };
     let context = context.clone();
     Answer::Later(Box::pin(async move {
-        let mut outgoing = finish(&context, queued).await;
-        outgoing.permits.0 = Some(permit);
+        let (mut outgoing, unfinished) = finish(&context, queued).await;
+        if unfinished.is_empty() {
+            outgoing.permits.0 = Some(permit);
+        } else {
+            // Given up, but still queued: their bytes count until their fates are known.
+            context.runtime().spawn(async move {
+                for append in unfinished {
+                    append.await;
+                }
+                drop(permit);
+            });
+        }
         outgoing
     }))
 }
@@ -180,9 +193,10 @@ async fn queue(context: &RequestContext, body: &Bytes) -> Option<Queued> {
         remote.insert(shard, Box::pin(answer));
     }
     let asked = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let answered = request.acks != 0;
     Some(Queued {
         acks: request.acks,
-        deadline: context.runtime().monotonic() + asked.max(WAIT_MIN),
+        deadline: answered.then(|| context.runtime().monotonic() + asked.max(WAIT_MIN)),
         topics,
         remote,
     })
@@ -350,25 +364,39 @@ struct Part {
     log_start_offset: i64,
 }
 
-async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
+/// What comes before the deadline, if there is one.
+async fn in_time<T>(
+    context: &RequestContext,
+    deadline: Option<Duration>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let Some(deadline) = deadline else {
+        return Some(work.await);
+    };
+    let left = deadline.saturating_sub(context.runtime().monotonic());
+    context.runtime().timeout(left, work).await.ok()
+}
+
+async fn finish(context: &RequestContext, queued: Queued) -> (Outgoing, Unfinished) {
     let Queued {
         acks,
         deadline,
         topics,
         remote,
     } = queued;
-    let left = || deadline.saturating_sub(context.runtime().monotonic());
     let mut late = BTreeSet::new();
+    let mut unfinished = Unfinished::new();
     let mut answered: BTreeMap<ShardId, Vec<Option<Result<Appended, AppendError>>>> =
         BTreeMap::new();
-    for (shard, answer) in remote {
-        match context.runtime().timeout(left(), answer).await {
-            Ok(Ok(ShardResponse::Append(results))) => {
+    for (shard, mut answer) in remote {
+        match in_time(context, deadline, &mut answer).await {
+            Some(Ok(ShardResponse::Append(results))) => {
                 answered.insert(shard, results.into_iter().map(Some).collect());
             }
-            Ok(_) => {}
-            Err(_) => {
+            Some(_) => {}
+            None => {
                 late.insert(shard);
+                unfinished.push(Box::pin(async move { drop(answer.await) }));
             }
         }
     }
@@ -379,12 +407,14 @@ async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
         for PartitionPart { index, place, fate } in partitions {
             let appended = match fate {
                 Fate::Refused(refusal) => Err(refusal),
-                Fate::Here(pending) => context
-                    .runtime()
-                    .timeout(left(), pending)
-                    .await
-                    .unwrap_or(Err(AppendError::Timeout))
-                    .map_err(|error| refusal_of(&error)),
+                Fate::Here(mut pending) => {
+                    let result = in_time(context, deadline, &mut pending).await;
+                    let result = result.unwrap_or_else(|| {
+                        unfinished.push(Box::pin(async move { drop(pending.await) }));
+                        Err(AppendError::Timeout)
+                    });
+                    result.map_err(|error| refusal_of(&error))
+                }
                 Fate::There(shard, _) if late.contains(&shard) => {
                     Err(refusal_of(&AppendError::Timeout))
                 }
@@ -407,13 +437,14 @@ async fn finish(context: &RequestContext, queued: Queued) -> Outgoing {
     count(&context.shard().counters().failed_produce, failures);
     if acks == 0 {
         // Nobody reads an answer: closing is the only way to say that something failed (RELIABILITY P9).
-        return Outgoing {
+        let outgoing = Outgoing {
             close: failures > 0,
             ..Outgoing::default()
         };
+        return (outgoing, unfinished);
     }
     find_log_starts(context, &mut outcome).await;
-    respond(context, &outcome)
+    (respond(context, &outcome), unfinished)
 }
 
 /// Kafka tells the log's start with most refusals, so that a producer can see whether it was forgotten for age.
