@@ -1,5 +1,7 @@
 //! AlterReplicaLogDirs: there is one data directory, so a partition can only stay in it.
 
+use std::collections::BTreeMap;
+
 use net::messages::alter_replica_log_dirs::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse,
@@ -15,6 +17,7 @@ pub(super) async fn handle(
     let directory = context.settings().data_directory();
     let view = context.shard().view();
     let mut results: Vec<AlterReplicaLogDirTopicResult<'_>> = Vec::new();
+    let mut positions: BTreeMap<&str, usize> = BTreeMap::new();
     for wanted in &request.dirs {
         for topic in &wanted.topics {
             let code = |index: i32| match view.topic(topic.name) {
@@ -31,17 +34,14 @@ pub(super) async fn handle(
                         error_code: code(*index).code(),
                         ..Default::default()
                     });
-            match results
-                .iter_mut()
-                .find(|known| known.topic_name == topic.name)
-            {
-                Some(known) => known.partitions.extend(partitions),
-                None => results.push(AlterReplicaLogDirTopicResult {
+            let position = *positions.entry(topic.name).or_insert_with(|| {
+                results.push(AlterReplicaLogDirTopicResult {
                     topic_name: topic.name,
-                    partitions: partitions.collect(),
                     ..Default::default()
-                }),
-            }
+                });
+                results.len() - 1
+            });
+            results[position].partitions.extend(partitions);
         }
     }
     let response = AlterReplicaLogDirsResponse {

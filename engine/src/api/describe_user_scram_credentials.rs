@@ -1,5 +1,7 @@
 //! DescribeUserScramCredentials: which users have which SCRAM credentials; never the credentials.
 
+use std::collections::BTreeMap;
+
 use net::messages::describe_user_scram_credentials::{
     CredentialInfo, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
     DescribeUserScramCredentialsResult,
@@ -7,6 +9,7 @@ use net::messages::describe_user_scram_credentials::{
 
 use super::{ErrorCode, RequestContext, topic_results};
 use crate::cluster::MetadataImage;
+use crate::cluster::scram::ScramMechanism;
 use crate::shard::connection::Outgoing;
 
 type Described = Result<Vec<CredentialInfo<'static>>, (ErrorCode, String)>;
@@ -22,11 +25,15 @@ pub(super) async fn handle(
     } else {
         topic_results::once_each(users.iter().map(|user| user.name))
     };
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for user in users {
+        *times.entry(user.name).or_default() += 1;
+    }
     let described: Vec<(&str, Described)> = wanted
         .into_iter()
         .map(|name| {
-            let times = users.iter().filter(|user| user.name == name).count();
-            (name, describe(&image, name, times))
+            let is_twice = times.get(name).is_some_and(|times| *times > 1);
+            (name, describe(&image, name, is_twice))
         })
         .collect();
     let results = described.into_iter().map(|(user, described)| {
@@ -55,21 +62,22 @@ pub(super) async fn handle(
     context.reply(|writer, version| response.encode(writer, version))
 }
 
-fn describe(image: &MetadataImage, name: &str, times: usize) -> Described {
-    if times > 1 {
+fn describe(image: &MetadataImage, name: &str, is_twice: bool) -> Described {
+    if is_twice {
         let message = format!(
             "Cannot describe SCRAM credentials for the same user twice in a single request: {name}"
         );
         return Err((ErrorCode::DuplicateResource, message));
     }
-    let infos: Vec<CredentialInfo<'static>> = image
-        .scram
-        .iter()
-        .filter(|((user, _), _)| user == name)
-        .map(|((_, mechanism), credential)| CredentialInfo {
-            mechanism: *mechanism as i8,
-            iterations: credential.iterations,
-            ..Default::default()
+    let infos: Vec<CredentialInfo<'static>> = ScramMechanism::ALL
+        .into_iter()
+        .filter_map(|mechanism| {
+            let credential = image.scram.get(&(name.to_owned(), mechanism))?;
+            Some(CredentialInfo {
+                mechanism: mechanism as i8,
+                iterations: credential.iterations,
+                ..Default::default()
+            })
         })
         .collect();
     if infos.is_empty() {

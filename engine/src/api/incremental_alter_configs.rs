@@ -1,6 +1,8 @@
 //! IncrementalAlterConfigs: decided by the controller; every shard follows the new values before the answer. Log levels
 //! are this process's own: they are decided here.
 
+use std::collections::BTreeMap;
+
 use net::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
@@ -19,8 +21,14 @@ pub(super) async fn handle(
     let (levels, others): (Vec<_>, Vec<_>) = (0..resources.len())
         .partition(|position| resources[*position].kind == ResourceKind::BrokerLogger as i8);
     let mut results: Vec<Result<(), (ErrorCode, Option<String>)>> = vec![Ok(()); resources.len()];
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for position in &levels {
+        *names.entry(&resources[*position].name).or_default() += 1;
+    }
     for position in levels {
-        results[position] = alter_levels(context, &resources, position, request.validate_only);
+        let wanted = &resources[position];
+        let is_twice = names[&*wanted.name] > 1;
+        results[position] = alter_levels(context, wanted, is_twice, request.validate_only);
     }
     if !others.is_empty() {
         let control = ControlRequest::AlterConfigs {
@@ -78,13 +86,11 @@ fn wanted(resource: &AlterConfigsResource<'_>) -> AlterResource {
 
 fn alter_levels(
     context: &RequestContext,
-    resources: &[AlterResource],
-    position: usize,
+    wanted: &AlterResource,
+    is_twice: bool,
     validate_only: bool,
 ) -> Result<(), (ErrorCode, Option<String>)> {
-    let wanted = &resources[position];
-    let same = |other: &&AlterResource| (other.kind, &other.name) == (wanted.kind, &wanted.name);
-    if resources.iter().filter(same).count() > 1 {
+    if is_twice {
         let message = "Each resource must appear at most once.".to_owned();
         return Err((ErrorCode::InvalidRequest, Some(message)));
     }

@@ -3,7 +3,7 @@
 //! The settings table (crate `tuning`) says what a value may be; this file says which resource may be changed and
 //! turns the difference into records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tuning::AlterOperation;
 
@@ -52,13 +52,14 @@ pub fn alter(
     resources: &[AlterResource],
 ) -> (Vec<Result<(), ControlError>>, Vec<Record>) {
     let mut records = Vec::new();
+    let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+    for wanted in resources {
+        *times.entry((wanted.kind, &wanted.name)).or_default() += 1;
+    }
+    // Each value may be right and the whole wrong: the records must lead to an image.
+    let mut trial = image.clone();
     let results = resources.iter().map(|wanted| {
-        if resources
-            .iter()
-            .filter(|other| (other.kind, &other.name) == (wanted.kind, &wanted.name))
-            .count()
-            > 1
-        {
+        if times[&(wanted.kind, &*wanted.name)] > 1 {
             return Err(ControlError::new(
                 Kind::InvalidRequest,
                 "Each resource must appear at most once.",
@@ -70,13 +71,13 @@ pub fn alter(
         let future = apply(&resource, &present, wanted)?;
         let first = records.len();
         push_difference(&mut records, &resource, &present, &future);
-        // Each value may be right and the whole wrong: the records must lead to an image.
-        let mut trial = image.clone();
-        if let Err(error) = records[first..]
-            .iter()
-            .try_for_each(|record| trial.apply(record))
-        {
+        let mut new = records[first..].iter();
+        if let Err(error) = new.try_for_each(|record| trial.apply(record)) {
             records.truncate(first);
+            trial = image.clone();
+            for record in &records {
+                trial.apply(record).expect("was applied before");
+            }
             return Err(ControlError::new(Kind::InvalidConfig, error.reason));
         }
         Ok(())
@@ -144,11 +145,9 @@ fn check_broker(node_id: i32, broker: &str) -> Result<(), ControlError> {
 /// # Errors
 /// A key named twice, an unknown operation, or a missing value.
 pub fn check_changes(changes: &[AlterConfig]) -> Result<(), ControlError> {
-    for (position, change) in changes.iter().enumerate() {
-        if changes[..position]
-            .iter()
-            .any(|earlier| earlier.name == change.name)
-        {
+    let mut names = BTreeSet::new();
+    for change in changes {
+        if !names.insert(&change.name) {
             return Err(ControlError::new(
                 Kind::InvalidRequest,
                 "Error due to duplicate config keys",

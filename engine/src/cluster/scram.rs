@@ -25,10 +25,13 @@ pub enum ScramMechanism {
 }
 
 impl ScramMechanism {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+
     /// The mechanism with Kafka's number `code`.
     #[must_use]
     pub fn from_code(code: i8) -> Option<Self> {
-        [Self::Sha256, Self::Sha512]
+        Self::ALL
             .into_iter()
             .find(|mechanism| *mechanism as i8 == code)
     }
