@@ -91,12 +91,6 @@ pub fn validate(resource: Resource, name: &str, value: Option<&str>) -> Result<(
         }
     }
     accept(resource.scope(), name, value)?;
-    if resource == Resource::Broker && name == "min.insync.replicas" {
-        // KIP-966: with eligible leader replicas only the cluster's value counts.
-        return Err(ConfigError::config(
-            "Broker-level min.insync.replicas cannot be altered while ELR is enabled.",
-        ));
-    }
     Ok(())
 }
 
@@ -123,11 +117,6 @@ pub fn apply_incremental(
                 altered.insert(name.to_owned(), value.to_owned());
             }
             AlterOperation::Delete => {
-                if resource == Resource::BrokerDefault && name == "min.insync.replicas" {
-                    return Err(ConfigError::config(
-                        "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.",
-                    ));
-                }
                 altered.remove(name);
             }
             AlterOperation::Append | AlterOperation::Subtract => {

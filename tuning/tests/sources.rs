@@ -601,7 +601,7 @@ fn alterations_of_a_topic_that_kafka_refuses_are_refused_in_its_words() {
 
 #[test]
 fn alterations_of_a_broker_that_kafka_refuses_are_refused_in_its_words() {
-    use AlterOperation::{Delete, Set};
+    use AlterOperation::Set;
     for (resource, name, part) in [
         (
             Resource::Broker,
@@ -623,11 +623,4 @@ fn alterations_of_a_broker_that_kafka_refuses_are_refused_in_its_words() {
         assert_eq!(error.kind, ConfigErrorKind::InvalidRequest);
         assert!(error.message.contains(part), "{error}");
     }
-    let cluster = map(&[("min.insync.replicas", "1")]);
-    let delete = apply_incremental(
-        Resource::BrokerDefault,
-        &cluster,
-        &[("min.insync.replicas", Delete, None)],
-    );
-    assert_eq!(delete.unwrap_err().kind, ConfigErrorKind::InvalidConfig);
 }

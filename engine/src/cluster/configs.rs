@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tuning::AlterOperation;
 
 use super::controller::{ControlError, ControlErrorKind as Kind};
+use super::features;
 use super::image::{ConfigResource, MetadataImage, ResourceKind};
 use super::name;
 use super::record::Record;
+
+/// Lives at cluster level while there are eligible leader replicas (KIP-966).
+pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// The changes a client wants on one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,7 @@ pub fn alter(
         check_changes(&wanted.changes)?;
         let present = image.overrides(&resource);
         let future = apply(&resource, &present, wanted)?;
+        check_eligible_leaders(image, &resource, &present, &future)?;
         let first = records.len();
         push_difference(&mut records, &resource, &present, &future);
         let mut new = records[first..].iter();
@@ -83,6 +88,29 @@ pub fn alter(
         Ok(())
     });
     (results.collect(), records)
+}
+
+/// With eligible leader replicas there is always a value for all brokers, and none of a single one (KIP-966).
+fn check_eligible_leaders(
+    image: &MetadataImage,
+    resource: &ConfigResource,
+    present: &BTreeMap<String, String>,
+    future: &BTreeMap<String, String>,
+) -> Result<(), ControlError> {
+    if resource.kind != ResourceKind::Broker || !features::has_eligible_leaders(image) {
+        return Ok(());
+    }
+    let value = |configs: &BTreeMap<String, String>| configs.get(MIN_INSYNC_REPLICAS).cloned();
+    let message = match (value(present), value(future)) {
+        (_, None) if resource.name.is_empty() => {
+            "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
+        }
+        (before, Some(after)) if !resource.name.is_empty() && before.as_ref() != Some(&after) => {
+            "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
+        }
+        _ => return Ok(()),
+    };
+    Err(ControlError::new(Kind::InvalidConfig, message))
 }
 
 fn check_resource(

@@ -171,7 +171,10 @@ pub fn first_records() -> Vec<Record> {
         kind: ResourceKind::Broker,
         name: String::new(),
     };
-    let (name, value) = ("min.insync.replicas".to_owned(), Some("1".to_owned()));
+    let (name, value) = (
+        configs::MIN_INSYNC_REPLICAS.to_owned(),
+        Some("1".to_owned()),
+    );
     features
         .chain([Record::Config {
             resource: all_brokers,

@@ -2,8 +2,9 @@
 //!
 //! Only what is served is listed: clients switch behaviour on by these levels (PROTOCOL §1.2, 8).
 
+use super::configs::MIN_INSYNC_REPLICAS;
 use super::controller::{ControlError, ControlErrorKind};
-use super::image::MetadataImage;
+use super::image::{ConfigResource, MetadataImage, ResourceKind};
 use super::record::Record;
 
 /// A feature and the levels this version can run at.
@@ -18,12 +19,13 @@ pub struct Feature {
 }
 
 const METADATA_VERSION: &str = "metadata.version";
+const ELIGIBLE_LEADERS: &str = "eligible.leader.replicas.version";
 
 /// All features of this version. `metadata.version` 30 is Kafka 4.3; with eligible leader replicas
 /// `min.insync.replicas` lives at cluster level, where a new cluster sets it (KIP-966).
 pub const SUPPORTED: &[Feature] = &[
     Feature {
-        name: "eligible.leader.replicas.version",
+        name: ELIGIBLE_LEADERS,
         min: 0,
         max: 1,
     },
@@ -94,6 +96,9 @@ pub fn update(
             ControlError::new(ControlErrorKind::InvalidUpdateVersion, message)
         })?;
         if present(image, &update.name) != update.level {
+            if update.name == ELIGIBLE_LEADERS && update.level > 0 {
+                push_cluster_minimum(image, &mut records);
+            }
             records.push(Record::FeatureLevel {
                 name: update.name.clone(),
                 level: update.level,
@@ -101,6 +106,37 @@ pub fn update(
         }
     }
     Ok(records)
+}
+
+/// Whether `min.insync.replicas` lives at cluster level.
+pub(super) fn has_eligible_leaders(image: &MetadataImage) -> bool {
+    present(image, ELIGIBLE_LEADERS) > 0
+}
+
+/// Gives all brokers a `min.insync.replicas`, if they have none, and takes it away from single ones.
+fn push_cluster_minimum(image: &MetadataImage, records: &mut Vec<Record>) {
+    let record = |resource: &ConfigResource, value| Record::Config {
+        resource: resource.clone(),
+        name: MIN_INSYNC_REPLICAS.to_owned(),
+        value,
+    };
+    let all_brokers = ConfigResource {
+        kind: ResourceKind::Broker,
+        name: String::new(),
+    };
+    if !image
+        .overrides(&all_brokers)
+        .contains_key(MIN_INSYNC_REPLICAS)
+    {
+        let value = image.static_config.value(MIN_INSYNC_REPLICAS);
+        records.push(record(&all_brokers, value.map(Into::into)));
+    }
+    let own = image.configs.iter().filter(|(resource, configs)| {
+        resource.kind == ResourceKind::Broker
+            && !resource.name.is_empty()
+            && configs.contains_key(MIN_INSYNC_REPLICAS)
+    });
+    records.extend(own.map(|(resource, _)| record(resource, None)));
 }
 
 fn present(image: &MetadataImage, name: &str) -> i16 {
@@ -162,6 +198,7 @@ fn check(image: &MetadataImage, update: &FeatureUpdate) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::configs::{self, AlterConfig, AlterResource, Change};
     use crate::cluster::controller::first_records;
     use std::sync::Arc;
 
@@ -190,6 +227,47 @@ mod tests {
         let mut image = image();
         image.apply(&lowered[0]).unwrap();
         assert_eq!(image.features[elr], 0);
+    }
+
+    // The rules of eligible leader replicas outlived the feature: once the level was 0, `min.insync.replicas` could
+    // neither be set for a broker nor be taken from the cluster.
+    #[test]
+    fn the_minimum_of_replicas_in_sync_is_the_clusters_only_with_eligible_leaders() {
+        let change = |broker: &str, operation, value: Option<&str>| AlterResource {
+            kind: ResourceKind::Broker as i8,
+            name: broker.to_owned(),
+            change: Change::Incremental,
+            changes: vec![AlterConfig {
+                name: MIN_INSYNC_REPLICAS.to_owned(),
+                operation,
+                value: value.map(str::to_owned),
+            }],
+        };
+        let mut image = image();
+        let node = image.node_id.to_string();
+        let wanted = [change(&node, 0, Some("2")), change("", 1, None)];
+        let (results, records) = configs::alter(&image, &wanted);
+        assert!(results.iter().all(Result::is_err) && records.is_empty());
+
+        let lower = one(ELIGIBLE_LEADERS, 0, UpgradeType::SafeDowngrade);
+        for record in update(&image, &lower).unwrap() {
+            image.apply(&record).unwrap();
+        }
+        let (results, records) = configs::alter(&image, &wanted);
+        assert_eq!(results, [Ok(()), Ok(())]);
+        for record in &records {
+            image.apply(record).unwrap();
+        }
+        let raise = one(ELIGIBLE_LEADERS, 1, UpgradeType::Upgrade);
+        for record in update(&image, &raise).unwrap() {
+            image.apply(&record).unwrap();
+        }
+        let of = |name: &str| {
+            let (kind, name) = (ResourceKind::Broker, name.to_owned());
+            let configs = image.overrides(&ConfigResource { kind, name });
+            configs.get(MIN_INSYNC_REPLICAS).cloned()
+        };
+        assert_eq!((of(&node), of("")), (None, Some("1".to_owned())));
     }
 
     #[test]

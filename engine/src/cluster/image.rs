@@ -111,7 +111,7 @@ pub struct MetadataImage {
     /// The broker's configuration, with what was set at run time.
     pub broker_config: Arc<BrokerConfig>,
     /// The broker's configuration as given at start.
-    static_config: Arc<BrokerConfig>,
+    pub(super) static_config: Arc<BrokerConfig>,
     /// Ids of deleted topics that checkpoints or journals may still name (STORAGE C11).
     pub removed_topics: BTreeSet<TopicId>,
     topics_by_name: BTreeMap<Arc<str>, Arc<TopicImage>>,
