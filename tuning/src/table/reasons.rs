@@ -11,7 +11,7 @@ pub(super) const CONTROLLER: &str =
 pub(super) const FIXED: &str = "the limit is fixed";
 pub(super) const FORMAT: &str =
     "record batches are stored in format version 2, the only one left in Kafka 4";
-pub(super) const GROUPS: &str = "groups are not served yet";
+pub(super) const GROUP_LOG: &str = "how groups are written and loaded cannot be adjusted";
 pub(super) const INDEX: &str =
     "Tidelog reads by its own sidecar index; Kafka's index files are written for its tools only";
 pub(super) const JVM_METRICS: &str = "there is no Java virtual machine and no metrics plug-in";
