@@ -4,12 +4,10 @@ use super::syscalls::{self, Resource};
 use super::{DirectoryFacts, Facts, Needs};
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// The file with which the data directory is tried; removed at once.
 const PROBE_FILE: &str = ".tidelog-preflight";
-const BLOCK_BYTES: usize = crate::platform::BLOCK_BYTES;
 
 /// Looks at the host. Raises the soft limits on descriptors and locked memory to the hard ones, and creates the data
 /// directory if it is not there.
@@ -77,19 +75,7 @@ fn try_files(directory: &Path) -> (Result<(), i32>, Result<(), i32>) {
     if let Err(error) = made {
         return (Err(errno(&error)), Ok(()));
     }
-    let direct = try_direct(&path).map_err(|error| errno(&error));
+    let direct = tuning::host::try_direct(&path).map_err(|error| errno(&error));
     let removed = fs::remove_file(&path).map_err(|error| errno(&error));
     (removed, direct)
-}
-
-fn try_direct(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(path)?;
-    // A block at an address that direct I/O accepts lies somewhere in a buffer of two.
-    let buffer = vec![0_u8; 2 * BLOCK_BYTES];
-    let start = buffer.as_ptr().align_offset(BLOCK_BYTES);
-    file.write_all_at(&buffer[start..start + BLOCK_BYTES], 0)?;
-    file.sync_data()
 }

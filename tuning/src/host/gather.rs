@@ -300,7 +300,11 @@ fn try_file(directory: &Path) -> (Result<(), i32>, Result<(), i32>) {
     (removed, direct)
 }
 
-fn try_direct(path: &Path) -> io::Result<()> {
+/// Writes a block past the page cache into a file that is there, and flushes it.
+///
+/// # Errors
+/// What the kernel says; `EINVAL` where the filesystem takes no direct writes.
+pub fn try_direct(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_DIRECT)

@@ -18,8 +18,8 @@ pub use facts::{
     Block, ClockFacts, CpuFacts, DataDirectory, Facts, Interrupt, Limits, MemoryFacts, Mount,
     NetworkFacts, Ring, Swap,
 };
-pub use gather::gather;
 pub(crate) use gather::mount_of;
+pub use gather::{gather, try_direct};
 pub use judge::judge;
 pub use report::{Finding, Level, Report};
 pub(crate) use syscalls::space;
