@@ -304,9 +304,17 @@ pub(crate) async fn scan(
         let position = builder.info().size;
         let rest = (scan_end - position) as usize;
         let bytes = file.read_at(u64::from(position), wanted.min(rest)).await?;
-        if push_batches(builder, &bytes, end, epochs) > 0 {
-            wanted = SCAN_BYTES;
-            continue;
+        let is_last = bytes.len() == rest;
+        match push_batches(builder, &bytes, is_last, end, epochs) {
+            Progress::Some => {
+                wanted = SCAN_BYTES;
+                continue;
+            }
+            Progress::NeedsMore if wanted < rest && bytes.len() == wanted => {
+                wanted *= 2;
+                continue;
+            }
+            Progress::NeedsMore | Progress::None => {}
         }
         let behind = next_good_batch(&bytes, HEADER_BYTES, builder.next_offset())
             .filter(|(_, header)| header.next_offset() <= end.0);
@@ -320,19 +328,42 @@ pub(crate) async fn scan(
     Ok(())
 }
 
-/// Pushes the whole good batches at the start of `bytes`; returns their length.
+/// What [`push_batches`] came to.
+enum Progress {
+    /// At least one batch is in the index.
+    Some,
+    /// Whether the first batch is good shows in the one behind it, which is not all there.
+    NeedsMore,
+    /// The first batch is not whole or not good.
+    None,
+}
+
+/// Pushes the whole good batches at the start of `bytes`, behind which nothing comes if `is_last`.
 fn push_batches(
     builder: &mut IndexBuilder,
     bytes: &[u8],
+    is_last: bool,
     end: Offset,
     epochs: &LeaderEpochs,
-) -> usize {
+) -> Progress {
     let mut position = 0;
+    let mut needs_more = false;
     while let Some((header, size)) = good_batch(&bytes[position..]) {
-        let in_order =
-            header.base_offset >= builder.next_offset().0 && header.next_offset() <= end.0;
+        let next = builder.next_offset();
+        let in_order = header.base_offset >= next.0 && header.next_offset() <= end.0;
         if !in_order || !has_its_epoch(&header, epochs) {
             break;
+        }
+        if header.base_offset > next.0 {
+            match good_batch(&bytes[position + size..]) {
+                Some((behind, _)) if overlaps(&header, &behind, next) => break,
+                // Enough of it for any batch but a very long one: then it is damaged itself, and tells nothing.
+                None if !is_last && bytes.len() - position - size < SCAN_BYTES => {
+                    needs_more = true;
+                    break;
+                }
+                _ => {}
+            }
         }
         let prefix: &[u8; PREFIX_BYTES] = bytes[position..][..PREFIX_BYTES]
             .try_into()
@@ -340,7 +371,17 @@ fn push_batches(
         builder.push(prefix, &header);
         position += size;
     }
-    position
+    match (position, needs_more) {
+        (0, true) => Progress::NeedsMore,
+        (0, false) => Progress::None,
+        _ => Progress::Some,
+    }
+}
+
+/// Whether a batch that leaves offsets out in front of it says so only because a bit of its base offset, which its
+/// checksum does not cover, has flipped: then the one behind it begins among the offsets that it left out or claims.
+fn overlaps(header: &BatchHeader, behind: &BatchHeader, next: Offset) -> bool {
+    (next.0..header.next_offset()).contains(&behind.base_offset)
 }
 
 /// Stands for `length` bytes that hold no good batch, up to the offset `next`.
@@ -371,4 +412,44 @@ fn push_damage(builder: &mut IndexBuilder, length: usize, next: Offset) {
 fn has_its_epoch(header: &BatchHeader, epochs: &LeaderEpochs) -> bool {
     let expected = epochs.epoch_of(Offset(header.base_offset));
     expected.is_none_or(|epoch| epoch.0 == header.partition_leader_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::records::BatchBuilder;
+
+    fn batch(base: i64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        builder.append(None, Some(b"value"), &[], 1);
+        builder.build(base, 0)
+    }
+
+    /// The offsets that one call pushes of a segment whose batches say these base offsets.
+    fn pushed(bases: &[i64], is_last: bool) -> (i64, Progress) {
+        let bytes: Vec<u8> = bases.iter().flat_map(|base| batch(*base)).collect();
+        let mut builder = IndexBuilder::new(Offset(0), 0, RUN_INTERVAL_BYTES);
+        let epochs = LeaderEpochs::default();
+        let progress = push_batches(&mut builder, &bytes, is_last, Offset(100), &epochs);
+        (builder.next_offset().0, progress)
+    }
+
+    #[test]
+    fn a_base_offset_that_runs_into_the_next_batch_is_damage() {
+        // The second batch was at 1; one bit made it 3, or 65.
+        for flipped in [3, 65] {
+            assert_eq!(pushed(&[0, flipped, 2, 3], true).0, 1);
+            assert!(matches!(
+                pushed(&[flipped, 1, 2], true),
+                (0, Progress::None)
+            ));
+        }
+    }
+
+    #[test]
+    fn offsets_that_compaction_left_out_are_no_damage() {
+        assert_eq!(pushed(&[2, 7, 8, 90], true).0, 91);
+        // Whether the first one is right shows in what was not read yet.
+        assert!(matches!(pushed(&[2], false), (0, Progress::NeedsMore)));
+    }
 }
