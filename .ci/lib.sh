@@ -20,17 +20,26 @@ try() {
 
 # step NAME SECONDS COMMAND...: runs one check within its time (0: it bounds itself); its output stays visible
 step() {
-  local name=$1 limit=$2 begun=$SECONDS code; shift 2
+  local name=$1 limit=$2 begun=$SECONDS code out=$WORK/step.out; shift 2; : > "$out"
   printf '\n== %s\n' "$name"
-  if [ "$limit" = 0 ]; then "$@" < /dev/null; else timeout -k 20 "$limit" "$@" < /dev/null; fi
-  code=$?
-  if [ $code = 0 ]; then STEPS_OK=$((STEPS_OK + 1)); else STEPS_FAILED+=("$name"); fi
+  # Followed, not piped: a process that a step leaves behind would keep a pipe open.
+  if [ "$limit" = 0 ]; then "$@"; else timeout -k 20 "$limit" "$@"; fi < /dev/null > "$out" 2>&1 &
+  tail -n +1 -s 0.2 -f "$out" --pid=$! 2> /dev/null
+  wait $!; code=$?
+  if [ "$code" = 0 ]; then STEPS_OK=$((STEPS_OK + 1)); else STEPS_FAILED+=("$name"); remember "$name" "$out"; fi
   printf -- '-- %s: exit %s after %s s\n' "$name" "$code" $((SECONDS - begun))
   return $code
 }
 
+# remember NAME FILE: keeps what says why a step failed for the end, where it is found in a long output
+remember() {
+  { printf '\n== why "%s" failed\n' "$1"; grep -E '^(FAIL|LOST|SEED=[0-9]+:|error|test .*FAILED|Diff in|bad |stopped)|panicked at' "$2" | cut -c1-400 | head -40
+    printf -- '-- its last lines\n'; tail -n 15 "$2" | cut -c1-400; } >> "$WORK/failures"
+}
+
 # The closing lines of the whole run.
 finish() {
+  [ ${#STEPS_FAILED[@]} = 0 ] || cat "$WORK/failures"
   [ ${#STEPS_FAILED[@]} = 0 ] || printf 'FAILED STEP %s\n' "${STEPS_FAILED[@]}"
   printf 'steps: %s passed, %s failed\n' "$STEPS_OK" ${#STEPS_FAILED[@]}
   [ ${#STEPS_FAILED[@]} = 0 ]
