@@ -1,14 +1,15 @@
-"""Members of one group join, leave and vanish, commit what they read, and the broker is killed meanwhile.
+"""Members of one group join, leave and vanish, commit what they read, and the broker is killed meanwhile, or its power cut.
 
-    groups.py [--members 200] [--seconds 30] [--kills 3] [--broker tidelog|kafka] [--port N] ...
+    groups.py [--members 200] [--seconds 30] [--kills 3] [--fault kill9|cut] [--broker tidelog|kafka] [--port N] ...
 
 Speaks the protocol itself (asyncio, one connection a member), so that hundreds of members fit in one process and every
 answer is seen. Held against each other: in one generation every partition has exactly one owner; a committed offset
-that was acknowledged is never gone, not even after kill -9, and none goes back.
+that was acknowledged is never gone, not even after kill -9 or a power cut, and none goes back.
 """
 import argparse, asyncio, json, os, random, shutil, struct, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import disk                                       # noqa: E402
 from broker import Broker                         # noqa: E402
 from load import create_topic                     # noqa: E402
 from report import Report                         # noqa: E402
@@ -16,6 +17,9 @@ from report import Report                         # noqa: E402
 JOIN, SYNC, HEARTBEAT, LEAVE, COMMIT, FETCH, FIND = (11, 5), (14, 3), (12, 3), (13, 3), (8, 7), (9, 5), (10, 1)
 LOADING, UNAVAILABLE, MOVED, GENERATION, UNKNOWN, REBALANCE, ID_REQUIRED = 14, 15, 16, 22, 25, 27, 79
 GROUP, TOPIC = "rig", "rig-topic"
+# Share of the unflushed sectors that survive a cut, and which (see disk.py). Sectors of 4 KiB, so that the file system
+# itself survives: finer tears are the business of survive.py.
+CUTS, SECTOR = [(0.5, 0), (0.0, 0), (0.5, 2), (0.5, 1), (0.9, 0)], 4096
 
 
 def text(s):
@@ -241,8 +245,8 @@ def parse_assignment(data):
 
 
 class Rig:
-    def __init__(self, o, broker):
-        self.o, self.broker, self.random = o, broker, random.Random(o.seed)
+    def __init__(self, o, broker, place):
+        self.o, self.broker, self.place, self.random = o, broker, place, random.Random(o.seed)
         self.ledger, self.over, self.quiet = Ledger(o.partitions), False, False
         self.kicked, self.kicked_at = None, None
         self.whole, self.whole_at, self.synced_in = 0, None, {}
@@ -299,7 +303,7 @@ class Rig:
         for kill in range(self.o.kills + 1):
             await asyncio.sleep(self.o.seconds / (self.o.kills + 1) * self.random.uniform(0.7, 1.3))
             if kill < self.o.kills:
-                self.broker.kill()
+                await asyncio.to_thread(self.fault, kill)
                 await asyncio.sleep(self.random.uniform(0, 0.5))
                 await asyncio.to_thread(self.broker.start, 120)
                 await self.committed(60)
@@ -310,6 +314,18 @@ class Rig:
             task.cancel()
         await self.committed()
         return settle
+
+    def fault(self, number):
+        if self.o.fault == "kill9":
+            return self.broker.kill()
+        if number % 2:                            # a slow disk: more is written and not yet flushed when the cut comes
+            self.place.control("delay 4000")
+            time.sleep(self.random.uniform(0.03, 0.12))
+        share, mode = CUTS[number % len(CUTS)]
+        self.place.cut(share, self.random.randrange(1 << 30), mode, SECTOR)    # before the kill: a cut takes no farewell
+        self.broker.kill()
+        self.place.control("delay 0")
+        return self.place.power_on()
 
     async def settle(self):
         """Nobody leaves any more: how long until everybody is in one generation, and again after one member's leave."""
@@ -343,6 +359,7 @@ def main():
     p.add_argument("--partitions", type=int, default=300)
     p.add_argument("--seconds", type=float, default=30)
     p.add_argument("--kills", type=int, default=0)
+    p.add_argument("--fault", choices=["kill9", "cut"], default="kill9", help="a cut needs root, FUSE and loop devices")
     p.add_argument("--stay", type=float, default=8, help="seconds a member stays, on average")
     p.add_argument("--pace", type=float, default=1, help="seconds between two rounds of a member's commits")
     p.add_argument("--session", type=int, default=6000)
@@ -354,17 +371,16 @@ def main():
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     p.add_argument("--results", help="file to append a JSON line to")
     o = p.parse_args()
-    report = Report(f"groups-{o.members}-members-{o.kills}-kills")
+    report = Report(f"groups-{o.members}-members-{o.kills}-{'cuts' if o.fault == 'cut' else 'kills'}")
     print(f"seed {o.seed}", flush=True)
     work = tempfile.mkdtemp(prefix="tidelog-rig-")
     settings = {"offsets.topic.num.partitions": "4", "group.initial.rebalance.delay.ms": "500", **dict(s.split("=", 1) for s in o.set)}
-    data = os.path.join(work, "data")
-    os.makedirs(data)
-    broker = Broker(o.broker, o.port, data, os.path.join(work, "log"), settings)
+    place = disk.CutDisk(work, "ext4", 2048) if o.fault == "cut" else disk.Folder(work)
+    broker = Broker(o.broker, o.port, place.data, os.path.join(work, "log"), settings)
     try:
         broker.start()
         create_topic(broker.address, TOPIC, o.partitions, {})
-        rig = Rig(o, broker)
+        rig = Rig(o, broker, place)
         settled = asyncio.run(rig.run())
         judge(o, report, rig, settled)
         if broker.alive():
@@ -374,6 +390,7 @@ def main():
             report.fail("the broker lives", broker.log_panic())
     finally:
         broker.kill()
+        place.close()
         shutil.rmtree(work, ignore_errors=True)
     report.close()
 
@@ -384,7 +401,7 @@ def judge(o, report, rig, settled):
         print("  " + fault)
     whole = sum(len(owners) == o.partitions for owners in ledger.owners.values())
     line = f"{len(ledger.owners)} generations, {whole} of them with every partition owned, {ledger.joins} joins, " \
-           f"{ledger.commits} commits, {o.kills} kills"
+           f"{ledger.commits} commits, {o.kills} {'cuts' if o.fault == 'cut' else 'kills'}"
     report.expect("no partition owned twice, no commit lost", not ledger.faults, f"{len(ledger.faults)} faults; {line}")
     report.expect("enough happened", ledger.commits > o.members and len(ledger.owners) > 3, line)
     settled, again = settled
@@ -393,7 +410,7 @@ def judge(o, report, rig, settled):
     if o.results:
         with open(o.results, "a") as f:
             f.write(json.dumps({"title": report.title, "broker": o.broker, "seed": o.seed, "generations": len(ledger.owners),
-                                "joins": ledger.joins, "commits": ledger.commits, "kills": o.kills, "rebalance_s": again,
+                                "joins": ledger.joins, "commits": ledger.commits, "fault": o.fault, "kills": o.kills, "rebalance_s": again,
                                 "faults": len(ledger.faults)}) + "\n")
 
 
