@@ -77,6 +77,14 @@ enum Obstacle {
 }
 
 fn obstacle(shard: &Shard, partition: &Partition, request: &AppendRequest) -> Option<Obstacle> {
+    let lacking = lacking(shard, partition, request)?;
+    // A resend of what is in the log writes nothing. Refused, it would soon not be remembered any more, as smaller
+    // batches behind it are taken in, and its producer could never go on (RELIABILITY I2).
+    (!partition.log.is_duplicate(request)).then_some(lacking)
+}
+
+/// What the request's bytes lack, if they are to be written.
+fn lacking(shard: &Shard, partition: &Partition, request: &AppendRequest) -> Option<Obstacle> {
     let size = request.batch.len() as u32;
     let place = partition.log.place(request);
     if !partition

@@ -796,6 +796,11 @@ impl PartitionLog {
         self.move_offsets(log_start, end, end);
     }
 
+    /// Whether the batch is in the log already, so that its append writes nothing.
+    pub fn is_duplicate(&self, request: &AppendRequest) -> bool {
+        self.producers.is_duplicate(&request.header, request.origin)
+    }
+
     /// An append was refused for want of space, before it was planned.
     pub fn note_refused(&mut self, request: &AppendRequest) {
         self.producers.note_refused(&request.header);

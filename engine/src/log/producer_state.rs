@@ -384,6 +384,15 @@ impl ProducerState {
         }
     }
 
+    /// Whether the batch is one of the remembered ones again.
+    pub fn is_duplicate(&self, header: &BatchHeader, origin: AppendOrigin) -> bool {
+        origin == AppendOrigin::Client
+            && header.producer_id >= 0
+            && self
+                .newest(ProducerId(header.producer_id))
+                .is_some_and(|entry| entry.duplicate_of(header).is_some())
+    }
+
     /// Looks at a batch before it is planned; `log_end` is where it would go. Changes nothing, except that at the
     /// bound it may forget an idle producer.
     pub fn check(

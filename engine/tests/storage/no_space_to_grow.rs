@@ -4,7 +4,7 @@
 use engine::log::AppendError;
 use engine::types::Offset;
 
-use crate::rig::{Machine, partition};
+use crate::rig::{Machine, batch, partition};
 
 #[test]
 fn partitions_are_refused_and_everything_that_frees_space_goes_on() {
@@ -77,5 +77,33 @@ fn partitions_are_refused_and_everything_that_frees_space_goes_on() {
             .unwrap();
         let next = started.append(0, appended, 20_000).await.unwrap();
         assert_eq!(next.base_offset.0 as u64, appended);
+    });
+}
+
+/// A batch was written and its answer lost; on the full disk its resend was refused while smaller ones behind it were
+/// taken, until it was no longer remembered and the producer stood still for ever (RELIABILITY I2).
+#[test]
+fn a_resend_of_what_the_log_has_needs_no_space() {
+    let mut machine = Machine::new(52, 1, &[]);
+    let disk = machine.disk.clone();
+    machine.run(async move |started| {
+        let send = |number, size, sequence| {
+            started
+                .storage
+                .append(partition(0), batch(number, size, Some((5, sequence))))
+        };
+        let first = send(0, 600_000, 0).await.unwrap();
+        let mut options = disk.options();
+        options.quota_bytes = Some(disk.used_bytes());
+        disk.set_options(options);
+        let no_space = send(1, 600_000, 1).await;
+        assert!(
+            matches!(no_space, Err(AppendError::OutOfSpace)),
+            "{no_space:?}"
+        );
+        let again = send(0, 600_000, 0).await.unwrap();
+        assert!(again.duplicate);
+        assert_eq!(again.base_offset, first.base_offset);
+        assert_eq!(send(1, 10, 1).await.unwrap().base_offset, Offset(1));
     });
 }
