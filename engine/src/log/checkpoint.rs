@@ -17,6 +17,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::journal::files::TIDELOG_DIRECTORY;
 use super::journal::format::Generation;
 use super::journal::group::ChainEnd;
+use super::recovery_writer::READS_MAX;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
 use crate::types::ShardId;
 
@@ -68,6 +69,8 @@ pub enum FoundCheckpoint {
     Missing,
     /// There, and not whole: what is wrong.
     Damaged(String),
+    /// There, and the disk does not give it, however often it is asked.
+    Unreadable(io::Error),
     /// Whole.
     Good(CheckpointHeader, Vec<u8>),
 }
@@ -103,12 +106,18 @@ pub fn checkpoint_path(shard: Option<ShardId>, copy: CheckpointCopy) -> String {
     }
 }
 
-/// Reads and checks a checkpoint file. An I/O error is damage, not absence.
+/// Reads and checks a checkpoint file. An I/O error is neither absence nor damage, and often passes.
 pub async fn read_checkpoint(disk: &Disk, path: &str) -> FoundCheckpoint {
-    let bytes = match read_all(disk, path).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return FoundCheckpoint::Missing,
-        Err(error) => return FoundCheckpoint::Damaged(format!("cannot be read: {error}")),
+    let mut reads = 1;
+    let bytes = loop {
+        match read_all(disk, path).await {
+            Ok(bytes) => break bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return FoundCheckpoint::Missing;
+            }
+            Err(error) if reads == READS_MAX => return FoundCheckpoint::Unreadable(error),
+            Err(_) => reads += 1,
+        }
     };
     if bytes.iter().all(|byte| *byte == 0) {
         return FoundCheckpoint::Missing;

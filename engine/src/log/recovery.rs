@@ -6,6 +6,7 @@
 //! journal be written again. Invariant: cut anywhere, the next start finds either the old generation whole or the new.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use net::platform::Runtime;
@@ -368,9 +369,8 @@ async fn read_base(
     let damaged = a.is_err() || b.is_err();
     let missing = [&a, &b].map(|found| matches!(found, Ok(None)));
     let (a, b) = (a.unwrap_or(None), b.unwrap_or(None));
-    let generation_of = |found: &Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>| {
-        found.as_ref().map(|(header, _)| header.generation.number)
-    };
+    let generation_of =
+        |found: &Option<Checkpointed>| found.as_ref().map(|(header, _)| header.generation.number);
     // The copy that is older, or not whole, is overwritten first.
     let first_copy = if generation_of(&a) <= generation_of(&b) {
         CheckpointCopy::A
@@ -423,7 +423,7 @@ async fn read_base(
     };
     for shard in journals.keys() {
         let Some((header, partitions)) =
-            newest_of_shard(disk, *shard, start.generation, report).await
+            newest_of_shard(disk, *shard, start.generation, report).await?
         else {
             continue;
         };
@@ -436,50 +436,72 @@ async fn read_base(
     Ok(base)
 }
 
+/// The newest checkpoint of the shard that belongs to the generation; `None` if it has taken none. Where neither copy is
+/// whole, one that the disk does not give might be: the journal begins behind it, so that a start without it would take
+/// what it says for lost.
 async fn newest_of_shard(
     disk: &Disk,
     shard: ShardId,
     generation: Generation,
     report: &mut RecoveryReport,
-) -> Option<(CheckpointHeader, Vec<PartitionCheckpoint>)> {
-    let mut newest: Option<(CheckpointHeader, Vec<PartitionCheckpoint>)> = None;
+) -> Result<Option<Checkpointed>, StorageError> {
+    let mut newest: Option<Checkpointed> = None;
+    let mut bad = Vec::new();
     for copy in [CheckpointCopy::A, CheckpointCopy::B] {
-        let found = read_reported(disk, Some(shard), copy, report)
-            .await
-            .unwrap_or(None);
-        let Some((header, partitions)) =
-            found.filter(|(header, _)| header.generation == generation)
-        else {
-            continue;
-        };
-        if newest
-            .as_ref()
-            .is_none_or(|(newest, _)| newest.sequence < header.sequence)
-        {
-            newest = Some((header, partitions));
+        match read_reported(disk, Some(shard), copy, report).await {
+            Ok(Some((header, partitions)))
+                if header.generation == generation
+                    && newest
+                        .as_ref()
+                        .is_none_or(|(newest, _)| newest.sequence < header.sequence) =>
+            {
+                newest = Some((header, partitions));
+            }
+            Ok(_) => {}
+            Err(problem) => bad.push((checkpoint_path(Some(shard), copy), problem)),
         }
     }
-    newest
+    if bad.len() == 2
+        && let Some((path, Bad::Unreadable(error))) = bad
+            .into_iter()
+            .find(|(_, problem)| matches!(problem, Bad::Unreadable(_)))
+    {
+        let what = format!("reading {path}, whose twin is not whole");
+        return Err(StorageError::io(what, error));
+    }
+    Ok(newest)
 }
 
-/// A checkpoint, `None` if it was never written, or an error if it is damaged, which is reported.
+/// A whole checkpoint.
+type Checkpointed = (CheckpointHeader, Vec<PartitionCheckpoint>);
+
+/// Why a checkpoint is of no use.
+enum Bad {
+    Damaged,
+    Unreadable(io::Error),
+}
+
+/// A checkpoint, `None` if it was never written, or an error if it is of no use, which is reported.
 async fn read_reported(
     disk: &Disk,
     shard: Option<ShardId>,
     copy: CheckpointCopy,
     report: &mut RecoveryReport,
-) -> Result<Option<(CheckpointHeader, Vec<PartitionCheckpoint>)>, ()> {
+) -> Result<Option<Checkpointed>, Bad> {
     let path = checkpoint_path(shard, copy);
-    let problem = match read_checkpoint(disk, &path).await {
+    let (problem, bad) = match read_checkpoint(disk, &path).await {
         FoundCheckpoint::Missing => return Ok(None),
         FoundCheckpoint::Good(header, _) if header.shard != shard => {
-            "it belongs to another shard".to_owned()
+            ("it belongs to another shard".to_owned(), Bad::Damaged)
         }
         FoundCheckpoint::Good(header, body) => match decode_body(&body) {
             Ok(partitions) => return Ok(Some((header, partitions))),
-            Err(problem) => problem,
+            Err(problem) => (problem, Bad::Damaged),
         },
-        FoundCheckpoint::Damaged(problem) => problem,
+        FoundCheckpoint::Damaged(problem) => (problem, Bad::Damaged),
+        FoundCheckpoint::Unreadable(error) => {
+            (format!("cannot be read: {error}"), Bad::Unreadable(error))
+        }
     };
     // A write that was cut looks like damage; only a clean stop leaves none. Either way the other copy stands in.
     let list = if report.clean {
@@ -488,7 +510,7 @@ async fn read_reported(
         &mut report.unfinished
     };
     list.push(format!("{path}: {problem}"));
-    Err(())
+    Err(bad)
 }
 
 async fn write_start_checkpoints(

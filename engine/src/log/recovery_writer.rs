@@ -22,7 +22,7 @@ const FILES_MAX: usize = 256;
 /// Partitions whose runs are written side by side.
 const WRITES_TOGETHER: usize = 64;
 /// What cannot be read so often is taken for lost: a quarantine is for good, a read error often is not.
-const READS_MAX: usize = 5;
+pub(crate) const READS_MAX: usize = 5;
 
 struct Run {
     base: Offset,

@@ -82,6 +82,51 @@ fn a_write_error_in_recovery_is_not_swallowed() {
     one_error_at_start(DiskFault::Write, ".log");
 }
 
+/// The newest checkpoint was cut while it was written, and its twin cannot be read: what neither shows is not in the
+/// journal any more, so a start without them takes acknowledged records for lost.
+#[test]
+fn a_read_error_of_the_one_whole_checkpoint_costs_nothing() {
+    for (torn, unread) in [("a", "b"), ("b", "a")] {
+        for errors in [1, 40] {
+            let mut machine = Machine::new(23, 2, &[("internal.segment.bytes", "40000")]);
+            machine.settings.journal_file_bytes = 128 << 10;
+            machine.settings.journal_files_max = 3;
+            machine.settings.checkpoint_interval_ms = 100;
+            machine.run(async |started| {
+                for number in 0..300 {
+                    started
+                        .append((number % 2) as i32, number, 3_000)
+                        .await
+                        .unwrap();
+                }
+                assert!(started.storage.metrics().journal_recycled_files > 3);
+            });
+            machine.kill();
+            machine.run_for(1_000);
+            let path = format!("tidelog/checkpoint-0-{torn}");
+            assert!(machine.disk.rot(&path, 4_100, 1).unwrap());
+            for _ in 0..errors {
+                let path = format!("tidelog/checkpoint-0-{unread}");
+                machine.disk.fail_next(DiskFault::Read, &path);
+            }
+            let start = machine.start();
+            let started = machine
+                .simulation
+                .block_on(&machine.node, async move { start.await.is_ok() });
+            assert_eq!(started, errors == 1, "{errors} errors");
+            machine.kill();
+            machine.disk.forget_planned_faults();
+            machine.run(async |started| {
+                assert_eq!(started.report.quarantined_ranges, 0, "{}", started.report);
+                for index in 0..2 {
+                    let found = started.read_all(index, 0).await.unwrap();
+                    assert_eq!(found.len(), 150, "partition {index}");
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn what_follows_a_batch_refused_for_want_of_space_does_not_take_its_place() {
     let mut machine = Machine::new(22, 1, &[]);
