@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use engine::platform::sim::SimDiskOptions;
+use engine::types::Offset;
 
-use crate::rig::Machine;
+use crate::rig::{Machine, partition};
 
 #[test]
 fn nothing_of_a_dead_process_lands_over_what_the_next_one_acknowledged() {
@@ -17,7 +18,7 @@ fn nothing_of_a_dead_process_lands_over_what_the_next_one_acknowledged() {
                 let size = if number % 7 == 0 { 60_000 } else { 2_000 };
                 // Not awaited: what is in flight at the kill is the point.
                 drop(started.storage.append(
-                    crate::rig::partition((number % 2) as i32),
+                    partition((number % 2) as i32),
                     crate::rig::batch(900 + number, size, None),
                 ));
             }
@@ -64,5 +65,39 @@ fn nothing_of_a_dead_process_lands_over_what_the_next_one_acknowledged() {
             });
             machine.kill();
         }
+    }
+}
+
+/// A file that recovery saw, and found to be of a segment that is deleted, may have its other name by the time that it
+/// is to be removed.
+#[test]
+fn a_rename_of_a_dead_process_does_not_stop_the_next_start() {
+    for seed in 0..48 {
+        let topic = [("internal.segment.bytes", "4000"), ("retention.ms", "-1")];
+        let mut machine = Machine::new(seed, 1, &topic);
+        machine.settings.checkpoint_interval_ms = 600_000;
+        let disk = machine.disk.clone();
+        machine.run(async move |started| {
+            for number in 0..20 {
+                started.append(0, number, 1_000).await.unwrap();
+            }
+            started.runtime.sleep(Duration::from_millis(100)).await;
+            let start = Offset(18);
+            let moved = started.storage.delete_records(partition(0), start).await;
+            assert_eq!(moved.unwrap(), start);
+            // The renames go on in the background: from somewhere among them on, each takes long.
+            let some = Duration::from_micros(250 * seed);
+            started.runtime.sleep(some).await;
+            let mut slow = SimDiskOptions::default();
+            (slow.latency_tail, slow.latency_tail_max) = (1.0, Duration::from_millis(10));
+            disk.set_options(slow);
+        });
+        machine.run_for(3);
+        machine.kill();
+        machine.disk.set_options(SimDiskOptions::default());
+        machine.run(async |started| {
+            assert!(started.report.damage.is_empty(), "{}", started.report);
+            assert_eq!(started.read_all(0, 18).await.unwrap().len(), 2);
+        });
     }
 }
