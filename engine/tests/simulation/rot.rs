@@ -14,6 +14,8 @@ pub struct Rot {
     active: bool,
     /// A copy of something was damaged and nobody has mended it yet: the other must stay whole.
     copy_damaged: bool,
+    /// A start was cut or failed: it may have left one copy half written, and the other is all there is.
+    start_unfinished: bool,
 }
 
 impl Rot {
@@ -24,12 +26,19 @@ impl Rot {
             disk: disk.clone(),
             active: shared.chance(0.3),
             copy_damaged: false,
+            start_unfinished: false,
         }
+    }
+
+    /// A start begins, which writes every copy anew, one after the other.
+    pub fn start_begins(&mut self) {
+        self.start_unfinished = true;
     }
 
     /// A start succeeded: both copies of everything are good again.
     pub fn healed(&mut self) {
         self.copy_damaged = false;
+        self.start_unfinished = false;
     }
 
     /// Perhaps flips something. No broker runs.
@@ -44,7 +53,7 @@ impl Rot {
     }
 
     fn strike_copy(&mut self) {
-        if self.copy_damaged {
+        if self.copy_damaged || self.start_unfinished {
             return;
         }
         let copy = self.shared.pick(&["a", "b"]);

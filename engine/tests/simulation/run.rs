@@ -151,6 +151,7 @@ impl Run {
         if errors_from_start {
             faults::begin(&plan, &self.sim, &self.disk, &self.shared);
         }
+        self.rot.start_begins();
         let broker = Broker::start(&self.sim, &self.disk, &self.shared, plan.shards);
         if let Some(after) = plan.crash_in_start {
             self.sim.run_for(after);
