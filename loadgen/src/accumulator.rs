@@ -275,23 +275,33 @@ impl Accumulator {
                 keys: Vec::new(),
             });
         }
-        while self.ready.is_empty() && self.arrivals.take_many(1) == 1 {
-            self.place(now);
-        }
-        let mut batch = self.ready.pop_front().or_else(|| {
-            // The last records do not fill their batches.
-            let target = self.open.iter().position(|open| !open.due.is_empty())?;
-            Some(self.close(target))
-        })?;
+        let lingered = self.lingering.front().copied();
+        let mut batch = match lingered.filter(|(deadline, ..)| *deadline <= now) {
+            // Records are always there, but not for every partition: its batch waits no longer than it may.
+            Some((_, target, _)) => self.close(target),
+            None => self.take_full(now)?,
+        };
         self.waiting -= batch.count as u64;
         batch.due = Due::Same(now);
         Some(batch)
     }
 
+    /// Chooses partitions until one of them has a full batch; without linger others wait until theirs are full, too.
+    fn take_full(&mut self, now: u64) -> Option<Batch> {
+        while self.ready.is_empty() && self.arrivals.take_many(1) == 1 {
+            self.place(now);
+        }
+        self.ready.pop_front().or_else(|| {
+            // The last records do not fill their batches.
+            let target = self.open.iter().position(|open| !open.due.is_empty())?;
+            Some(self.close(target))
+        })
+    }
+
     fn place(&mut self, due: u64) {
         let (target, key) = self.chooser.choose();
         let open = &mut self.open[target];
-        if open.due.is_empty() && !self.arrivals.is_saturating() {
+        if open.due.is_empty() && (self.linger > 0 || !self.arrivals.is_saturating()) {
             self.lingering
                 .push_back((due.saturating_add(self.linger), target, open.generation));
         }
@@ -405,6 +415,17 @@ mod tests {
             due.windows(2)
                 .all(|pair| (pair[1] - pair[0]).abs_diff(MILLISECOND) < 10)
         );
+    }
+
+    #[test]
+    fn at_full_load_a_batch_that_is_not_full_waits_for_linger() {
+        for (linger_ms, waited) in [(0, false), (5, true)] {
+            let mut accumulator = accumulator(None, Partitioner::Key, 4, linger_ms);
+            let first = accumulator.take(0).map(|batch| batch.count);
+            let second = accumulator.take(5 * MILLISECOND).map(|batch| batch.count);
+            assert_eq!(first, Some(10));
+            assert_eq!(second.is_some_and(|count| count < 10), waited, "{second:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::records::Compression;
 
 use crate::plan::{
-    Acks, Consume, KeySpace, Partitioner, Payload, Phase, Plan, PlanError, Produce, Rate,
+    self, Acks, Consume, KeySpace, Partitioner, Payload, Phase, Plan, PlanError, Produce, Rate,
     RecordSize, Start, Topics,
 };
 use crate::schedule::Shape;
@@ -158,7 +158,7 @@ pub(crate) struct SinkMode {
 }
 
 /// How consumers read.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Reading {
     /// How many times every record is read, by connections of their own.
     #[arg(long, default_value_t = 1)]
@@ -167,17 +167,30 @@ pub(crate) struct Reading {
     #[arg(long)]
     pub(crate) no_verify: bool,
     /// How long a fetch may wait.
-    #[arg(long, default_value_t = 500, value_name = "MS")]
+    #[arg(long, default_value_t = plan::default_fetch_wait(), value_name = "MS")]
     pub(crate) fetch_wait_ms: i32,
     /// How many bytes a fetch waits for.
     #[arg(long, default_value_t = 1, value_name = "BYTES")]
     pub(crate) fetch_bytes_min: i32,
     /// How many bytes a fetch brings at most.
-    #[arg(long, default_value_t = 52_428_800, value_name = "BYTES")]
+    #[arg(long, default_value_t = plan::default_fetch_bytes(), value_name = "BYTES")]
     pub(crate) fetch_bytes_max: i32,
     /// The same per partition.
-    #[arg(long, default_value_t = 1_048_576, value_name = "BYTES")]
+    #[arg(long, default_value_t = plan::default_partition_bytes(), value_name = "BYTES")]
     pub(crate) partition_bytes_max: i32,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading {
+            fan_out: 1,
+            no_verify: false,
+            fetch_wait_ms: plan::default_fetch_wait(),
+            fetch_bytes_min: 1,
+            fetch_bytes_max: plan::default_fetch_bytes(),
+            partition_bytes_max: plan::default_partition_bytes(),
+        }
+    }
 }
 
 impl Reading {
@@ -233,10 +246,10 @@ pub(crate) struct Target {
     #[arg(long, default_value_t = 1)]
     pub(crate) partitions: u32,
     /// Of topics that are created; −1: the broker's default.
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, conflicts_with = "no_create_topics")]
     pub(crate) replication_factor: i16,
     /// Configuration of topics that are created; repeatable.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "no_create_topics")]
     pub(crate) topic_config: Vec<(String, String)>,
     /// Do not create missing topics.
     #[arg(long)]
@@ -253,18 +266,12 @@ pub(crate) struct Target {
     /// The first seconds, which count for nothing.
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     pub(crate) warmup: u64,
-    /// How long answers and unread records are waited for at the end.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
-    pub(crate) drain: u64,
+    /// How long answers and unread records are waited for at the end [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) drain: Option<u64>,
     /// Executors, each on a core of its own; 0: one per core that may be used.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Draws arrivals, keys, sizes and contents.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Later than this at the 99th percentile, and the generator did not hold its own schedule.
-    #[arg(long, default_value_t = 10.0, value_name = "MS")]
-    pub(crate) lateness_max_ms: f64,
 }
 
 /// The shape of arrivals.
@@ -344,6 +351,12 @@ pub(crate) struct Load {
     /// Unanswered requests per connection [default: 5 at full load or idempotent, else 1000]
     #[arg(long, value_name = "REQUESTS")]
     pub(crate) in_flight: Option<usize>,
+    /// Draws arrivals, keys, sizes and contents.
+    #[arg(long, default_value_t = plan::default_seed())]
+    pub(crate) seed: u64,
+    /// Later than this at the 99th percentile, and the generator did not hold its own schedule.
+    #[arg(long, default_value_t = plan::default_lateness(), value_name = "MS")]
+    pub(crate) lateness_max_ms: f64,
 }
 
 /// Which partition.
@@ -402,11 +415,11 @@ impl Target {
         }
     }
 
-    /// A plan of one phase.
-    pub(crate) fn plan(&self, phase: Phase) -> Result<Plan, PlanError> {
+    /// A plan of one phase; only those who produce have a schedule to draw and to hold.
+    pub(crate) fn plan(&self, phase: Phase, load: Option<&Load>) -> Result<Plan, PlanError> {
         let plan = Plan {
             bootstrap: self.bootstrap.clone(),
-            seed: self.seed,
+            seed: load.map_or_else(plan::default_seed, |load| load.seed),
             threads: self.threads,
             create_topics: !self.no_create_topics,
             recreate_topics: self.recreate_topics,
@@ -417,8 +430,8 @@ impl Target {
                 .iter()
                 .cloned()
                 .collect::<BTreeMap<_, _>>(),
-            lateness_max_ms: self.lateness_max_ms,
-            drain_seconds: self.drain,
+            lateness_max_ms: load.map_or_else(plan::default_lateness, |load| load.lateness_max_ms),
+            drain_seconds: self.drain.unwrap_or_else(plan::default_drain),
             phases: vec![phase],
         };
         plan.check()?;

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::figures::Figures;
 use crate::flags::{
-    BothModes, ConsumeMode, From, MixedMode, Output, ProduceMode, RunMode, SweepMode,
+    BothModes, ConsumeMode, From, MixedMode, Output, ProduceMode, Reading, RunMode, SweepMode,
 };
 use crate::identity::IDENTITY_BYTES;
-use crate::plan::{Phase, Plan, Rate, Start};
+use crate::plan::{Phase, Plan, PlanError, Rate, Start};
 use crate::progress::Progress;
 use crate::report::{self, Headline, Subject};
 use crate::run::{self, Observer, RunResult, Watch};
@@ -25,12 +25,15 @@ pub(crate) type Outcome = Result<bool, Box<dyn Error>>;
 pub(crate) fn produce(mode: &ProduceMode) -> Outcome {
     let mut phase = mode.target.phase("produce");
     phase.produce.push(mode.load.produce(&mode.target)?);
-    let plan = mode.target.plan(phase)?;
+    let plan = mode.target.plan(phase, Some(&mode.load))?;
     carry_out(&plan, "produce", Headline::Acknowledged, &mode.output)
 }
 
 /// `loadgen consume`.
 pub(crate) fn consume(mode: &ConsumeMode) -> Outcome {
+    if mode.target.drain.is_some() && !mode.until_end {
+        return Err("--drain needs --until-end: without it reading ends with --duration".into());
+    }
     let mut phase = mode.target.phase("consume");
     let from = match mode.from {
         From::Earliest => Start::Earliest,
@@ -42,12 +45,18 @@ pub(crate) fn consume(mode: &ConsumeMode) -> Outcome {
     consume.until_end = mode.until_end;
     consume.records = mode.records;
     phase.consume.push(consume);
-    let plan = mode.target.plan(phase)?;
+    let plan = mode.target.plan(phase, None)?;
     let headline = match mode.from {
         From::Earliest => Headline::Fetched,
         From::Latest => Headline::EndToEnd,
     };
     carry_out(&plan, "consume", headline, &mode.output)
+}
+
+impl BothModes {
+    fn plan(&self, phase: Phase) -> Result<Plan, PlanError> {
+        self.target.plan(phase, Some(&self.load))
+    }
 }
 
 fn both(mode: &BothModes, name: &str) -> Result<Phase, Box<dyn Error>> {
@@ -77,7 +86,7 @@ fn check_identities(mode: &BothModes) -> Result<(), Box<dyn Error>> {
 /// `loadgen end-to-end`.
 pub(crate) fn end_to_end(mode: &BothModes) -> Outcome {
     check_identities(mode)?;
-    let plan = mode.target.plan(both(mode, "end to end")?)?;
+    let plan = mode.plan(both(mode, "end to end")?)?;
     carry_out(&plan, "end-to-end", Headline::EndToEnd, &mode.output)
 }
 
@@ -92,7 +101,7 @@ pub(crate) fn mixed(mode: &MixedMode) -> Outcome {
             .consume
             .push(reading.consume(target, "catch-up", Start::Earliest, mode.catch_up));
     }
-    let plan = both_modes.target.plan(phase)?;
+    let plan = both_modes.plan(phase)?;
     carry_out(&plan, "mixed", Headline::Acknowledged, &both_modes.output)
 }
 
@@ -116,7 +125,7 @@ pub(crate) fn run_plan(mode: &RunMode) -> Outcome {
 /// `loadgen soak`: end to end, ended by the first record that is not as it was sent.
 pub(crate) fn soak(mode: &BothModes) -> Outcome {
     check_identities(mode)?;
-    let plan = mode.target.plan(both(mode, "soak")?)?;
+    let plan = mode.plan(both(mode, "soak")?)?;
     let watch = watch(&mode.output)?;
     let mut observer = Soak {
         progress: Progress::new(mode.output.quiet),
@@ -157,12 +166,12 @@ pub(crate) fn sweep(mode: &SweepMode) -> Outcome {
     if mode.both.output.hdr.is_some() {
         return Err("a sweep is many runs; give --hdr to a run at the rate that it finds".into());
     }
-    let reading = &mode.both.reading;
     if mode.end_to_end {
         check_identities(&mode.both)?;
-    } else if mode.both.consumers != 1 || reading.fan_out != 1 || reading.no_verify {
+    } else if mode.both.consumers != 1 || mode.both.reading != Reading::default() {
         return Err(
-            "--consumers, --fan-out and --no-verify need --end-to-end: nothing is read without it"
+            "--consumers, --fan-out, --no-verify, --fetch-… and --partition-bytes-max need --end-to-end: \
+             nothing is read without it"
                 .into(),
         );
     }
@@ -232,7 +241,7 @@ fn try_rate(mode: &SweepMode, rate: f64, watch: &Watch) -> Result<Value, Box<dyn
             Headline::Acknowledged
         }
     };
-    let plan = both_modes.target.plan(phase)?;
+    let plan = both_modes.plan(phase)?;
     let mut progress = Progress::new(mode.both.output.quiet);
     let run = run::execute(&plan, watch, &mut progress)?;
     Ok(document(&plan, "sweep", headline, &mode.both.output, &run))

@@ -332,6 +332,9 @@ impl Plan {
         if self.threads > THREADS_MAX {
             return refuse("threads", "there are at most 1,024");
         }
+        if self.recreate_topics && !self.create_topics {
+            return refuse("recreate-topics", "it needs create-topics");
+        }
         // Not a number would be on time whatever happens.
         if self.lateness_max_ms.is_nan() || self.lateness_max_ms < 0.0 {
             return refuse("lateness-max-ms", "it must be 0 or more");
@@ -441,6 +444,9 @@ impl Produce {
         }
         if self.closed_loop && self.rate == Rate::Max {
             return refuse("closed-loop needs a rate: at max there is no schedule to close");
+        }
+        if self.acks == Acks::None && self.in_flight.is_some() {
+            return refuse("in-flight counts unanswered requests, and acks 0 has no answers");
         }
         if self.idempotent && (self.in_flight_max() > 5 || self.acks != Acks::All) {
             return refuse("idempotent needs acks all and at most 5 requests in flight");
@@ -632,7 +638,7 @@ mod codec {
 
 macro_rules! defaults {
     ($($name:ident: $type:ty = $value:expr;)*) => {$(
-        fn $name() -> $type {
+        pub(crate) fn $name() -> $type {
             $value
         }
     )*};
@@ -755,6 +761,12 @@ mod tests {
                 "rate = \"max\"",
                 "rate = \"max\"\nclosed-loop = true",
                 "no schedule",
+            ),
+            ("acks = \"1\"", "acks = \"0\"\nin-flight = 5", "no answers"),
+            (
+                "bootstrap =",
+                "recreate-topics = true\ncreate-topics = false\nbootstrap =",
+                "needs create-topics",
             ),
         ] {
             let text = TEXT.replace(from, to);

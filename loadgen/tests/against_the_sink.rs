@@ -294,6 +294,38 @@ fn a_plan_runs_its_phases_and_two_results_can_be_compared() {
 }
 
 #[test]
+fn a_flag_that_would_do_nothing_is_refused() {
+    let sink = Sink::start();
+    let cases = [
+        ("sweep --rate 300 --fetch-bytes-min 2", "--end-to-end"),
+        ("sweep --rate 300 --partition-bytes-max 99", "--end-to-end"),
+        ("consume --seed 3", "--seed"),
+        ("consume --lateness-max-ms 3", "--lateness-max-ms"),
+        ("consume --drain 3", "--until-end"),
+        ("produce --rate 9 --acks 0 --in-flight 3", "acks 0"),
+        (
+            "consume --no-create-topics --topic-config a=b",
+            "--topic-config",
+        ),
+        (
+            "consume --no-create-topics --recreate-topics",
+            "create-topics",
+        ),
+    ];
+    for (flags, named) in cases {
+        let (mode, flags) = flags.split_once(' ').unwrap();
+        let output = sink
+            .command(mode, "refused")
+            .args(flags.split(' '))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{mode} {flags}");
+        let said = said(&output);
+        assert!(said.contains(named), "{mode} {flags}: {said}");
+    }
+}
+
+#[test]
 fn a_sweep_prints_the_whole_curve() {
     let sink = Sink::start();
     let folder = tempfile::tempdir().unwrap();
