@@ -26,7 +26,6 @@ use crate::figures::{Figures, Meter, error_name, note};
 use crate::identity::{Found, Identity};
 use crate::link::{self, Link, LinkError};
 use crate::plan::{Consume, Start};
-use crate::producer::REQUEST_TIMEOUT;
 use crate::request;
 use crate::verify::{Partition, Verdict};
 
@@ -144,7 +143,7 @@ impl Consumer {
 
     /// Connects and finds out where to begin.
     pub(crate) async fn connect(&mut self) -> Result<Link, LinkError> {
-        let mut link = Link::open(&self.runtime, self.job.address, REQUEST_TIMEOUT).await?;
+        let mut link = Link::open(&self.runtime, self.job.address).await?;
         let from_earliest = self.job.plan.from == Start::Earliest;
         let timestamp = if from_earliest { EARLIEST } else { LATEST };
         let begins = self.offsets(&mut link, timestamp).await?;
@@ -168,7 +167,7 @@ impl Consumer {
         while !self.is_over() {
             let Some(open) = &mut link else {
                 self.runtime.sleep(PAUSE).await;
-                let again = Link::open(&self.runtime, self.job.address, REQUEST_TIMEOUT).await;
+                let again = Link::open(&self.runtime, self.job.address).await;
                 link = again.map_err(|error| self.count_error(&error)).ok();
                 continue;
             };
@@ -234,10 +233,7 @@ impl Consumer {
         let mut sent_at = clock::now();
         self.send_fetch(link).await?;
         loop {
-            let waiting = self.runtime.timeout(REQUEST_TIMEOUT, link.frames.next());
-            let frame = waiting.await.map_err(|_| LinkError::TimedOut)??;
-            let closed = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            let frame = frame.ok_or_else(closed)?;
+            let frame = link.frames.answer(&self.runtime).await?;
             let arrived = clock::now();
             let version = self.job.fetch_version;
             let (_, body) = link::body(ApiKey::Fetch, version, frame)?;
@@ -286,8 +282,7 @@ impl Consumer {
     }
 
     async fn send_fetch(&mut self, link: &mut Link) -> Result<(), LinkError> {
-        let frame = self.fetch_frame()?;
-        Ok(link.writer.write_all(&[frame]).await?)
+        link.write(self.fetch_frame()?).await
     }
 
     fn fetch_frame(&mut self) -> Result<Bytes, LinkError> {
@@ -507,11 +502,7 @@ impl Consumer {
         let asking = link.ask(ApiKey::ListOffsets, version, |writer| {
             request.encode(writer, version)
         });
-        let body = self
-            .runtime
-            .timeout(REQUEST_TIMEOUT, asking)
-            .await
-            .map_err(|_| LinkError::TimedOut)??;
+        let body = asking.await?;
         let answer = ListOffsetsResponse::decode(&mut Reader::new(&body), version)?;
         let mut offsets = vec![0; self.targets.len()];
         for topic in &answer.topics {

@@ -16,6 +16,8 @@ use crate::request;
 /// The longest answer that is taken.
 const FRAME_BYTES_MAX: usize = 1 << 30;
 const BUFFER_BYTES: usize = 256 << 10;
+/// A connection or an answer that takes longer does not come any more.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a connection cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,23 +45,21 @@ pub(crate) struct Link {
     pub(crate) writer: WriteHalf,
     /// Answers.
     pub(crate) frames: Frames,
+    runtime: Runtime,
 }
 
 impl Link {
-    /// Connects within `timeout`.
-    pub(crate) async fn open(
-        runtime: &Runtime,
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Link, LinkError> {
+    /// Connects.
+    pub(crate) async fn open(runtime: &Runtime, address: SocketAddr) -> Result<Link, LinkError> {
         let stream = runtime
-            .timeout(timeout, runtime.connect(address))
+            .timeout(REQUEST_TIMEOUT, runtime.connect(address))
             .await
             .map_err(|_| LinkError::TimedOut)??;
         let (half, writer) = stream.split();
         Ok(Link {
             writer,
             frames: Frames::new(half),
+            runtime: runtime.clone(),
         })
     }
 
@@ -71,10 +71,17 @@ impl Link {
         encode: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
     ) -> Result<Vec<u8>, LinkError> {
         let frame = request::frame(api, version, -1, encode)?;
-        self.writer.write_all(&[Bytes::from(frame)]).await?;
-        let closed = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let answer = self.frames.next().await?.ok_or_else(closed)?;
+        self.write(Bytes::from(frame)).await?;
+        let answer = self.frames.answer(&self.runtime).await?;
         Ok(body(api, version, answer)?.1.to_vec())
+    }
+
+    /// One frame, in time.
+    pub(crate) async fn write(&mut self, frame: Bytes) -> Result<(), LinkError> {
+        let frames = [frame];
+        let writing = self.writer.write_all(&frames);
+        let written = self.runtime.timeout(REQUEST_TIMEOUT, writing).await;
+        Ok(written.map_err(|_| LinkError::TimedOut)??)
     }
 }
 
@@ -132,6 +139,13 @@ impl Frames {
         }
         self.start = frame.end;
         Ok(Some(&self.buffer[frame]))
+    }
+
+    /// The next frame, which has to come, and in time.
+    pub(crate) async fn answer(&mut self, runtime: &Runtime) -> Result<&[u8], LinkError> {
+        let next = runtime.timeout(REQUEST_TIMEOUT, self.next()).await;
+        let closed = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        Ok(next.map_err(|_| LinkError::TimedOut)??.ok_or_else(closed)?)
     }
 
     /// Whether a whole frame has arrived already.

@@ -24,7 +24,7 @@ use crate::accumulator::{Accumulator, Batch, Chooser, Due};
 use crate::clock::{self, MILLISECOND, SECOND};
 use crate::control::Control;
 use crate::figures::{Meter, error_name, note};
-use crate::link::{self, Frames, Link, LinkError};
+use crate::link::{self, Frames, Link, LinkError, REQUEST_TIMEOUT};
 use crate::plan::{Acks, Produce, Rate};
 use crate::random::Random;
 use crate::request::ProduceFrame;
@@ -35,8 +35,6 @@ use crate::template::{Stamp, Template};
 const WRITE_BYTES: usize = 256 << 10;
 /// A write that takes longer waited for the broker to read, so what was due meanwhile is not the generator's delay.
 const WRITE_WAITED: u64 = 2 * MILLISECOND;
-/// An answer that takes longer does not come any more.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest sleep, so that the end of the run is noticed.
 const NAP: Duration = Duration::from_millis(100);
@@ -207,7 +205,7 @@ impl Producer {
 
     /// Connects, and gets a producer id if it needs one.
     pub(crate) async fn connect(&mut self) -> Result<Link, LinkError> {
-        let mut link = Link::open(&self.runtime, self.job.address, REQUEST_TIMEOUT).await?;
+        let mut link = Link::open(&self.runtime, self.job.address).await?;
         if self.job.plan.idempotent {
             let version = self.job.init_producer_id_version;
             let request = InitProducerIdRequest {
@@ -220,11 +218,7 @@ impl Producer {
             let asking = link.ask(ApiKey::InitProducerId, version, |writer| {
                 request.encode(writer, version)
             });
-            let body = self
-                .runtime
-                .timeout(REQUEST_TIMEOUT, asking)
-                .await
-                .map_err(|_| LinkError::TimedOut)??;
+            let body = asking.await?;
             let answer = InitProducerIdResponse::decode(&mut Reader::new(&body), version)?;
             if answer.error_code != 0 {
                 return Err(LinkError::Refused("InitProducerId", answer.error_code));
@@ -240,7 +234,7 @@ impl Producer {
         (self.start, self.free_since) = (start, start);
         let mut link = Some(link);
         loop {
-            if let Some(Link { writer, frames }) = link.take() {
+            if let Some(Link { writer, frames, .. }) = link.take() {
                 let flight = Rc::new(Flight::default());
                 self.spawn_receiver(frames, flight.clone());
                 if self.send(writer, &flight).await {
