@@ -4,7 +4,8 @@
 //! not being measured is stopped with SIGSTOP, so that its idling does not cost the other one.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -110,6 +111,7 @@ impl Broker {
 
     /// Starts the same broker on what is in its directory; returns when the process runs.
     pub fn start_again(&mut self) -> Result<()> {
+        let _ = fs::remove_file(&self.log);
         self.child = launch(&self.command, &self.log)?;
         self.paused = false;
         Ok(())
@@ -211,10 +213,20 @@ impl Broker {
         }
     }
 
+    /// The first errors since it was started last, or else its last words.
     fn log_tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join(" | ")
+        let errors = lines.iter().filter(|line| {
+            ["ERROR", "FATAL", "panicked"]
+                .iter()
+                .any(|word| line.contains(word))
+        });
+        let errors: Vec<&str> = errors.take(5).copied().collect();
+        match errors.is_empty() {
+            true => lines[lines.len().saturating_sub(5)..].join(" | "),
+            false => errors.join(" | "),
+        }
     }
 }
 
@@ -223,6 +235,22 @@ impl Drop for Broker {
         self.kill();
         let _ = fs::remove_dir_all(&self.data);
     }
+}
+
+/// One of Tidelog's own figures, from its metrics listener.
+pub fn metric(address: SocketAddr, name: &str) -> Option<f64> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let line = text.lines().find(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with([' ', '{']))
+    })?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 fn tidelog_command(

@@ -48,7 +48,7 @@ pub fn provenance(data: &Path) -> Provenance {
         command: std::env::args()
             .skip(1)
             .fold("bench".to_owned(), |all, word| format!("{all} {word}")),
-        commit: output(Command::new("git").args(["describe", "--always", "--dirty"])),
+        commit: commit(),
         cpu: field(&line("/proc/cpuinfo"), "model name"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: kilobytes * 1024,
@@ -61,6 +61,11 @@ pub fn provenance(data: &Path) -> Provenance {
             .to_owned(),
         load_average_at_start: line("/proc/loadavg").trim().to_owned(),
     }
+}
+
+/// The commit of the working tree; `-dirty` if it differs from it.
+pub fn commit() -> String {
+    output(Command::new("git").args(["describe", "--always", "--dirty"]))
 }
 
 fn output(command: &mut Command) -> String {

@@ -311,6 +311,7 @@ mod tests {
             id: "produce_512k".to_owned(),
             title: String::new(),
             commit: String::new(),
+            quick: false,
             seconds: 1.0,
             runs: vec![
                 run("tidelog", 0, 900.0),

@@ -8,6 +8,7 @@ pub mod goals;
 pub mod html;
 pub mod plan;
 pub mod report;
+mod restart;
 pub mod result;
 mod rows;
 mod special;
@@ -106,6 +107,7 @@ pub fn compare(options: &Options) -> Result<()> {
         std::fs::create_dir_all(directory)
             .map_err(Error::io(format!("making {}", directory.display())))?;
     }
+    refuse_to_mix(&rows_directory, &machine::commit(), options.quick)?;
     let work = work.canonicalize().map_err(Error::io("the work folder"))?;
     let provenance = machine::provenance(&work);
     let mut bench = Bench {
@@ -136,6 +138,27 @@ pub fn compare(options: &Options) -> Result<()> {
         true => Ok(()),
         false => Err(Error::failed(format!("rows that failed: {failed:?}"))),
     }
+}
+
+/// A report is about one commit measured in one way; rows that are there already must be of the same.
+fn refuse_to_mix(directory: &Path, commit: &str, quick: bool) -> Result<()> {
+    let how = |quick| if quick { "with --quick" } else { "in full" };
+    for row in plan::rows() {
+        let Some(kept) = RowResult::load(directory, row.id) else {
+            continue;
+        };
+        if (kept.commit.as_str(), kept.quick) != (commit, quick) {
+            return Err(Error::failed(format!(
+                "{}/{}.json was measured {} at commit {}, this is {} at {commit}: remove it or resume another folder",
+                directory.display(),
+                row.id,
+                how(kept.quick),
+                kept.commit,
+                how(quick),
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn write_reports(
@@ -250,6 +273,7 @@ impl Bench {
             id: row.id.to_owned(),
             title: row.title.to_owned(),
             commit: self.commit.clone(),
+            quick: self.quick,
             seconds: begun.elapsed().as_secs_f64(),
             runs,
         })
@@ -445,4 +469,28 @@ fn say(run: &Run) {
         figure("p99_ms"),
         if run.valid { "" } else { "  (invalid)" }
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_another_commit_or_of_a_quick_run_are_not_resumed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let row = RowResult {
+            id: "tail".to_owned(),
+            title: String::new(),
+            commit: "abc".to_owned(),
+            quick: false,
+            seconds: 1.0,
+            runs: Vec::new(),
+        };
+        row.save(folder.path()).expect("it is written");
+        assert!(refuse_to_mix(folder.path(), "abc", false).is_ok());
+        for (commit, quick) in [("def", false), ("abc", true)] {
+            let refused = refuse_to_mix(folder.path(), commit, quick).expect_err("it differs");
+            assert!(refused.to_string().contains("tail.json"), "{refused}");
+        }
+    }
 }

@@ -152,7 +152,7 @@ pub fn rows() -> Vec<Row> {
         row("idle", "a node that does nothing", Idle, QUICK, 150.0),
         alternating("produce_1k_1000p", "one 1 KiB record a request, 1,000 partitions, 16 connections",
             BOTH, produce(1000, 16, 1024, 1024), LONG),
-        row("tail", "tailing consumers: none, one, five", Tail, LONG, 300.0),
+        row("tail", "tailing consumers: none, one, five", Tail, LONG, 370.0),
         row("end_to_end", "end to end at 30 % load", EndToEnd, LONG, 150.0),
         row("catch_up", "reading everything, alone and while producing", CatchUp, LONG, 240.0),
         row("partitions_10k", "one partition and 10,000, 16 KiB batches, 10 GB each",

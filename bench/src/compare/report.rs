@@ -117,6 +117,8 @@ pub fn json(
              flush.messages=1. Records are 1 KiB unless a row says otherwise; gigabytes are 10^9 bytes of record values.",
             "CPU is user and system time of the broker's process with all its threads, those of io_uring too; what the \
              kernel writes back from the page cache later is in nobody's account. Peak RSS is that of the run.",
+            "restart: after kill -9 a single Kafka node keeps its successor out until its session has ended (9 s, its \
+             default); its first answer comes after that and after its recovery.",
             "Values are computed from medians of valid runs alone; a goal without them is not measured.",
         ],
     })

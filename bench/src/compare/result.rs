@@ -63,6 +63,8 @@ pub struct RowResult {
     pub title: String,
     /// The commit that was measured.
     pub commit: String,
+    /// Whether it was measured with the shorter runs of `--quick`.
+    pub quick: bool,
     /// How long it took.
     pub seconds: f64,
     /// The runs, in the order in which they happened.
@@ -140,6 +142,7 @@ mod tests {
             id: "row".to_owned(),
             title: String::new(),
             commit: String::new(),
+            quick: false,
             seconds: 0.0,
             runs: vec![run(0, true, 1.0), run(1, false, 100.0), run(2, true, 3.0)],
         };

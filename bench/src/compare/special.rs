@@ -1,4 +1,4 @@
-//! The rows that need more than loads: catching up beside the bare disk, 10,000 partitions, an idle node, a restart.
+//! The rows that need more than loads: catching up beside the bare disk, 10,000 partitions, an idle node.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,7 +14,6 @@ use crate::wire::Wire;
 use crate::{Error, Result};
 
 const CATCH_UP_BYTES_MIN: f64 = 4e9;
-const RESTART_PARTITIONS: i32 = 16;
 const IDLE_PARTITIONS: i32 = 1000;
 const MORE_PARTITIONS: i32 = 10_000;
 
@@ -205,78 +204,10 @@ impl Bench {
         }
         Ok(runs)
     }
-
-    pub(super) fn restart(&mut self, log_bytes: u64) -> Result<Vec<Run>> {
-        self.brokers.clear();
-        let mut runs = Vec::new();
-        for kind in [Kind::Tidelog, Kind::Kafka] {
-            let rounds = if kind == Kind::Tidelog {
-                self.rounds(3)
-            } else {
-                1
-            };
-            self.only(kind)?;
-            let topic = self.create_topic(kind, RESTART_PARTITIONS)?;
-            let load = plan::produce(RESTART_PARTITIONS, 16, 1024, 512 << 10);
-            let mut bytes = 0.0;
-            while bytes < log_bytes as f64 {
-                let (outcome, usage) = self.load_into(kind, &load, &topic)?;
-                let more = written(&to_run(kind, "fill", 0, &outcome, &usage))?;
-                bytes += more * 1e9;
-            }
-            for round in 0..rounds {
-                let run = self.kill_and_restart(kind, &topic, round)?;
-                runs.push(run.with("log_bytes", bytes));
-            }
-            self.brokers.clear();
-        }
-        Ok(runs)
-    }
-
-    fn kill_and_restart(&mut self, kind: Kind, topic: &str, round: u32) -> Result<Run> {
-        // Small batches: they go through the journal, whose bytes a restart has to replay.
-        let load = plan::produce(RESTART_PARTITIONS, 16, 1024, 16 << 10);
-        let writing = self.start(kind, &load, topic, "before-kill")?;
-        std::thread::sleep(Duration::from_secs(5));
-        let broker = self.brokers.get_mut(&kind).expect("it runs");
-        broker.kill();
-        drop(writing);
-        let cold = machine::drop_caches();
-        let begun = Instant::now();
-        broker.start_again()?;
-        let first = broker.wait_until_it_answers()?;
-        let mut wire = Wire::connect(broker.address())?;
-        let limit = Duration::from_secs(300);
-        while wire.produce_everywhere(topic, RESTART_PARTITIONS)? < RESTART_PARTITIONS as usize {
-            if begun.elapsed() > limit {
-                return Err(Error::failed("partitions do not come back"));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        for partition in 0..RESTART_PARTITIONS {
-            while !wire.fetch_first(topic, partition)? {
-                if begun.elapsed() > limit {
-                    return Err(Error::failed("partitions cannot be read"));
-                }
-            }
-        }
-        let all = begun.elapsed().as_secs_f64();
-        let mut run = Run::new(kind.name(), "", round)
-            .with("first_answer_s", first)
-            .with("all_partitions_s", all);
-        if !cold {
-            run = run.invalid("the page cache could not be emptied");
-        }
-        eprintln!(
-            "{}: first answer {first:.2} s, all partitions {all:.2} s",
-            kind.name()
-        );
-        Ok(run)
-    }
 }
 
 /// Gigabytes that a run wrote; nothing at all is a failure, and filling up would never end.
-fn written(run: &Run) -> Result<f64> {
+pub(super) fn written(run: &Run) -> Result<f64> {
     let gigabytes = run.figures.get("gigabytes_written").copied();
     let gigabytes = gigabytes.filter(|gigabytes| *gigabytes > 0.0);
     gigabytes.ok_or_else(|| {
