@@ -19,6 +19,8 @@ const PARTITIONS: i32 = 16;
 const METRICS_PORT: u16 = 5;
 /// How long the load runs at most before the kill; more than two checkpoints of a journal that fills up slowly.
 const WATCH_MAX: Duration = Duration::from_secs(35);
+/// How long it runs at least: longer than `checkpoint.interval.ms`, as checkpoints may follow each other closely at first.
+const WATCH_MIN: Duration = Duration::from_secs(12);
 /// How long it runs where nobody says what lies in a journal.
 const UNWATCHED: Duration = Duration::from_secs(5);
 const COME_BACK_MAX: Duration = Duration::from_secs(300);
@@ -146,7 +148,9 @@ fn wait_for_a_full_journal(metrics: Option<SocketAddr>) -> Option<f64> {
     };
     let begun = Instant::now();
     let mut unfinished = Unfinished::default();
-    while begun.elapsed() < WATCH_MAX && !unfinished.is_at_its_bound() {
+    while begun.elapsed() < WATCH_MAX
+        && (begun.elapsed() < WATCH_MIN || !unfinished.is_at_its_bound())
+    {
         std::thread::sleep(Duration::from_millis(5));
         let figure = |name| metric(address, name);
         let checkpoints = figure("tidelog_checkpoints_total");
