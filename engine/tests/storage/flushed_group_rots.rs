@@ -138,6 +138,34 @@ fn a_lost_group_header_is_found_by_its_trailer() {
     });
 }
 
+/// The file that a group begins is known by that group's header only: without it the whole file was passed over, as if
+/// the log ended in the file before.
+#[test]
+fn a_lost_header_at_the_start_of_a_file_does_not_end_the_log() {
+    let mut machine = Machine::new(12, 2, &[]);
+    machine.settings.checkpoint_interval_ms = 60_000;
+    machine.settings.journal_file_bytes = 96 << 10;
+    machine.run(async |started| {
+        for number in 0..40 {
+            let appended = started.append((number % 2) as i32, number, 1_000).await;
+            appended.unwrap();
+        }
+        let quiet = std::time::Duration::from_millis(50);
+        started.runtime.sleep(quiet).await;
+    });
+    machine.kill();
+    machine.run_for(20);
+    assert!(machine.disk.rot("tidelog/journal-0-1", 20, 1).unwrap());
+    machine.run(async |started| {
+        assert_eq!(started.report.rotten_groups, 1, "{}", started.report);
+        assert_eq!(started.report.unproved_partitions, 0, "{}", started.report);
+        for index in 0..2 {
+            assert_eq!(started.read_all(index, 0).await.unwrap().len(), 20);
+            started.append(index, 100, 10).await.unwrap();
+        }
+    });
+}
+
 #[test]
 fn where_the_end_cannot_be_proved_appends_are_refused_and_reads_go_on() {
     let mut machine = prepared(60_000);

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use super::files::JournalFile;
-use super::format::{Generation, GroupHeader};
+use super::format::{Generation, GroupHeader, HeaderCopy};
 use super::group::ChainEnd;
 use super::replay::{GroupDamage, Identity, ReplayGroup, read_whole, salvage};
 use crate::platform::BLOCK_BYTES;
@@ -50,6 +50,9 @@ pub struct ChainReader<'a> {
     stop_behind: Option<u64>,
     /// Files whose first block starts a group of this journal.
     heads: BTreeMap<u64, GroupHeader>,
+    /// Files whose first block shows no group of any generation although something stands there: the next group of the
+    /// chain may begin there and be rotten.
+    headless: Vec<u32>,
     summary: ChainSummary,
     /// Files that hold a rotten group and must be kept.
     pub rotten_files: Vec<u32>,
@@ -126,14 +129,16 @@ impl<'a> ChainReader<'a> {
         cut: ChainEnd,
     ) -> io::Result<ChainReader<'a>> {
         let identity = Identity { generation, shard };
-        let mut heads = BTreeMap::new();
+        let (mut heads, mut headless) = (BTreeMap::new(), Vec::new());
         for file in files {
             // A block that cannot be read is no head; the walk decides what its absence means.
-            let Ok(block) = read_file(file, 0, BLOCK_BYTES).await else {
-                continue;
-            };
+            let block = read_file(file, 0, BLOCK_BYTES).await.unwrap_or_default();
             if let Some(header) = identity.header_at(&block, file.number, 0) {
                 heads.insert(header.group_number, header);
+            } else if GroupHeader::decode(HeaderCopy::Front, &block).is_none()
+                && (block.is_empty() || block.iter().any(|byte| *byte != 0))
+            {
+                headless.push(file.number);
             }
         }
         let summary = ChainSummary {
@@ -151,6 +156,7 @@ impl<'a> ChainReader<'a> {
             known_flushed: cut.group_number,
             stop_behind: None,
             heads,
+            headless,
             summary,
             rotten_files: Vec::new(),
         })
@@ -241,7 +247,9 @@ impl<'a> ChainReader<'a> {
             .range(wanted..)
             .map(|(_, header)| header.file_number)
             .collect();
-        for file_number in begun {
+        let elsewhere = |number: &u32| *number != self.end.file_number;
+        let headless = self.headless.iter().copied().filter(elsewhere);
+        for file_number in begun.into_iter().chain(headless) {
             unreadable |= self.search(file_number, 0, &mut found).await;
         }
         found.retain(|header| header.group_number >= wanted);
