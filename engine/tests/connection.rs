@@ -157,6 +157,20 @@ async fn send(write: &mut WriteHalf, frames: &[Bytes]) {
     write.write_all(frames).await.expect("sent");
 }
 
+/// Has topics created by asking for them, and waits until they are there.
+async fn create(
+    runtime: &Runtime,
+    reader: &mut FrameReader,
+    write: &mut WriteHalf,
+    topics: &[&str],
+) {
+    for topic in topics {
+        send(write, &[metadata(1_000, topic)]).await;
+        assert_eq!(next(reader).await, Some(1_000));
+    }
+    runtime.sleep(Duration::from_secs(1)).await;
+}
+
 /// The correlation id of the next answer; `None` if the connection ended.
 async fn next(reader: &mut FrameReader) -> Option<i32> {
     let frame = reader.next(&ReceiveBudget::new(usize::MAX)).await.ok()??;
@@ -170,9 +184,10 @@ async fn next(reader: &mut FrameReader) -> Option<i32> {
 #[test]
 fn answers_come_in_the_order_of_requests_whatever_overlaps() {
     for seed in 0..20 {
-        let order = with_node(seed, |_, stream| async move {
+        let order = with_node(seed, |runtime, stream| async move {
             let (read, mut write) = stream.split();
             let mut reader = FrameReader::new(read, 1 << 20);
+            create(&runtime, &mut reader, &mut write, &["a", "b"]).await;
             let mut frames = vec![metadata(0, "a"), metadata(1, "b"), api_versions(2)];
             // Two topics, so that with two shards one of them lies across the mesh.
             for number in 3..40 {
@@ -196,9 +211,10 @@ fn answers_come_in_the_order_of_requests_whatever_overlaps() {
 
 #[test]
 fn acks_0_is_silent_and_ends_the_connection_only_when_it_fails() {
-    let (answer, after_failure) = with_node(1, |_, stream| async move {
+    let (answer, after_failure) = with_node(1, |runtime, stream| async move {
         let (read, mut write) = stream.split();
         let mut reader = FrameReader::new(read, 1 << 20);
+        create(&runtime, &mut reader, &mut write, &["a"]).await;
         send(
             &mut write,
             &[
@@ -223,8 +239,7 @@ fn a_waiting_fetch_ends_with_its_connection_and_holds_back_what_follows() {
     let waited = with_node(1, |runtime, stream| async move {
         let (read, mut write) = stream.split();
         let mut reader = FrameReader::new(read, 1 << 20);
-        send(&mut write, &[metadata(1, "a")]).await;
-        assert_eq!(next(&mut reader).await, Some(1));
+        create(&runtime, &mut reader, &mut write, &["a"]).await;
         send(&mut write, &[long_fetch(2, "a"), api_versions(3)]).await;
         let early = runtime
             .timeout(Duration::from_secs(60), next(&mut reader))

@@ -1,6 +1,5 @@
 //! Metadata: brokers, topics, leaders; creates topics that clients ask for, if that is wanted.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use net::messages::metadata::{
@@ -10,8 +9,7 @@ use net::messages::metadata::{
 use net::wire::Uuid;
 
 use super::{ErrorCode, RequestContext, authorized, topic_results};
-use crate::cluster::topics::NewTopic;
-use crate::cluster::{ControlRequest, MetadataImage, TopicImage, name};
+use crate::cluster::{MetadataImage, TopicImage, name};
 use crate::shard::connection::Outgoing;
 use crate::types::TopicId;
 
@@ -39,7 +37,7 @@ pub(super) async fn handle(context: &RequestContext, request: MetadataRequest<'_
     if let Wanted::Names(names) = &wanted
         && request.allow_auto_topic_creation
     {
-        create_missing(context, names).await;
+        create_missing(context, &image, names);
     }
     let asked = request.include_topic_authorized_operations;
     let topics = match &wanted {
@@ -141,37 +139,17 @@ fn by_id<'a>(
     unknown.chain(known).collect()
 }
 
-/// Creates the topics that do not exist, so that the client's next request finds them.
-async fn create_missing(context: &RequestContext, names: &[&str]) {
-    let image = context.image();
+/// Has the topics that do not exist created.
+fn create_missing(context: &RequestContext, image: &MetadataImage, names: &[&str]) {
     if !image.broker_config.auto_create_topics_enable() {
         return;
     }
-    let creatable =
-        |name: &&&str| image.topic(name).is_none() && name::reason_invalid(name).is_none();
-    let topics: BTreeSet<&&str> = names.iter().filter(creatable).collect();
-    let topics = topics
-        .into_iter()
-        .filter(|name| !name::is_internal(name))
-        .map(|name| NewTopic {
-            name: (*name).to_owned(),
-            partitions: -1,
-            replication_factor: -1,
-            ..NewTopic::default()
-        });
-    let topics: Vec<NewTopic> = topics.collect();
-    if topics.is_empty() {
-        return;
-    }
-    if let Err(error) = context
-        .control(ControlRequest::CreateTopics {
-            topics,
-            validate_only: false,
-        })
-        .await
-    {
-        tracing::warn!(%error, "a topic could not be created for a client");
-    }
+    let missing = names.iter().copied().filter(|name| {
+        image.topic(name).is_none()
+            && name::reason_invalid(name).is_none()
+            && !name::is_internal(name)
+    });
+    context.shard().create_soon(missing);
 }
 
 fn answer<'a>(

@@ -16,6 +16,7 @@ use net::platform::{Listener, Runtime};
 use net::server::ReceiveBudget;
 
 pub mod accept;
+mod auto_creation;
 pub mod connection;
 mod control;
 pub mod mesh;
@@ -28,6 +29,7 @@ pub use control::ControlEdge;
 pub(crate) use control::new_topic_id;
 pub use view::{ClusterView, TopicView};
 
+use self::auto_creation::AutoCreation;
 use crate::api::fetch_session::{
     self, FetchKind, FetchSessions, PartitionName, SessionAnswer, SessionRequest, Told,
 };
@@ -94,6 +96,7 @@ struct Inner {
     fetch_budget: Semaphore,
     fetch_sessions: RefCell<FetchSessions>,
     producer_ids: RefCell<ProducerIdBlock>,
+    auto_creation: AutoCreation,
     /// Their own tasks keep them alive.
     connections: RefCell<BTreeMap<u64, Weak<Connection>>>,
     next_connection: Cell<u64>,
@@ -148,6 +151,7 @@ impl Shard {
                 fetch_budget: Semaphore::new(settings.fetch_bytes_max),
                 fetch_sessions: RefCell::new(FetchSessions::new(settings.fetch_sessions_max)),
                 producer_ids: RefCell::default(),
+                auto_creation: AutoCreation::default(),
                 connections: RefCell::default(),
                 next_connection: Cell::new(0),
                 open: Outstanding::default(),
@@ -246,6 +250,10 @@ impl Shard {
     /// The producer ids that it may give out.
     pub fn producer_ids(&self) -> &RefCell<ProducerIdBlock> {
         &self.inner.producer_ids
+    }
+    /// Topics to be created for clients.
+    fn auto_creation(&self) -> &AutoCreation {
+        &self.inner.auto_creation
     }
     /// What it counts.
     pub fn counters(&self) -> &Counters {
