@@ -41,9 +41,7 @@ pub const OFFSETS_PER_PARTITION_MAX: usize = 4_000_000;
 pub const GROUP_DEADLINES_PER_PARTITION_MAX: usize = 200_000;
 /// Protocol names and metadata of one group member, in bytes.
 pub const GROUP_MEMBER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Metadata and assignments that one classic group may keep in its record, in bytes; far below a segment.
-pub const GROUP_RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Records of one decision that are appended as one batch, in bytes; more become several.
+/// Records that are appended as one batch where a decision may become several, in bytes.
 pub const GROUP_BATCH_BYTES: usize = 1024 * 1024;
 /// Partitions of the offsets topic that one shard reads at the same time.
 pub const GROUP_LOADS_TOGETHER_MAX: usize = 4;

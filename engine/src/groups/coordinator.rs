@@ -152,7 +152,7 @@ impl Coordinator {
     /// The coordinator of a shard that owns no partition of the offsets topic yet.
     #[must_use]
     pub fn new(runtime: &Runtime, storage: &Storage, image: Arc<MetadataImage>) -> Coordinator {
-        let settings = Rc::new(GroupSettings::of(&image.broker_config));
+        let settings = Rc::new(GroupSettings::of_image(&image));
         Coordinator {
             inner: Rc::new(Inner {
                 runtime: runtime.clone(),
@@ -212,7 +212,7 @@ impl Coordinator {
         let before = inner.image.replace(image.clone());
         inner
             .settings
-            .replace(Rc::new(GroupSettings::of(&image.broker_config)));
+            .replace(Rc::new(GroupSettings::of_image(image)));
         let known: Vec<Rc<Seat>> = inner.seats.borrow().values().cloned().collect();
         for seat in known {
             if !owned.contains(&seat.id) {

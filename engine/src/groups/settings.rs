@@ -2,6 +2,9 @@
 
 use tuning::BrokerConfig;
 
+use super::OFFSETS_TOPIC;
+use crate::cluster::MetadataImage;
+
 /// The settings that decisions use; times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -19,10 +22,22 @@ pub struct GroupSettings {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub retention_check_ms: i64,
+    /// `max.message.bytes` of the offsets topic: what one decision may write.
+    pub batch_bytes_max: usize,
 }
 
 impl GroupSettings {
-    /// Reads them.
+    /// What they are in a cluster, where the offsets topic may have a bound of its own.
+    #[must_use]
+    pub fn of_image(image: &MetadataImage) -> GroupSettings {
+        let mut settings = GroupSettings::of(&image.broker_config);
+        if let Some(topic) = image.topic(OFFSETS_TOPIC) {
+            settings.batch_bytes_max = usize::try_from(topic.config.max_message_bytes).unwrap_or(0);
+        }
+        settings
+    }
+
+    /// Reads them from the broker's configuration.
     #[must_use]
     pub fn of(config: &BrokerConfig) -> GroupSettings {
         let size = |value: i32| usize::try_from(value).unwrap_or(0);
@@ -34,6 +49,7 @@ impl GroupSettings {
             metadata_bytes_max: size(config.offset_metadata_max_bytes()),
             offsets_retention_ms: i64::from(config.offsets_retention_minutes()) * 60_000,
             retention_check_ms: config.offsets_retention_check_interval_ms().max(1),
+            batch_bytes_max: size(config.topic_defaults().max_message_bytes),
         }
     }
 }

@@ -33,11 +33,43 @@ pub struct EncodedRecord {
     pub replay: bool,
 }
 
+/// Bytes of a batch without its records.
+pub const BATCH_HEADER_BYTES: usize = 61;
+/// Bytes of a record in a batch beside key and value, at most.
+pub const RECORD_OVERHEAD_BYTES: usize = 32;
+
+impl EncodedRecord {
+    /// A record of a change that the decision made itself.
+    #[must_use]
+    pub fn of_change(record: &GroupRecord<'_>) -> EncodedRecord {
+        let (key, value) = record.encode();
+        EncodedRecord {
+            key,
+            value,
+            replay: false,
+        }
+    }
+
+    /// What it takes in a batch, at most.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + RECORD_OVERHEAD_BYTES
+    }
+}
+
+/// What a batch of these records takes, at most.
+#[must_use]
+pub fn batch_bytes(records: &[EncodedRecord]) -> usize {
+    BATCH_HEADER_BYTES + records.iter().map(EncodedRecord::bytes).sum::<usize>()
+}
+
 /// What a decision wants done.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To be appended, in order.
+    /// To be appended, in order, as one batch: after a crash there are all of them or none.
     pub records: Vec<EncodedRecord>,
+    /// The records may become several batches: what any first part of them says is a state that may be.
+    pub divisible: bool,
     /// To be sent when everything appended so far is durable. A caller without an answer here waits.
     pub replies: Vec<(Token, GroupReply)>,
 }

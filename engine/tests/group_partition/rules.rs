@@ -378,3 +378,27 @@ fn offsets_of_groups_of_other_types_stay() {
     world.pass(60 * 60_000);
     assert_eq!(world.offsets(GROUP).len(), 1);
 }
+
+#[test]
+fn a_group_whose_record_the_log_would_not_take_gets_no_assignment() {
+    // Neither metadata nor assignments are large here: names are, and they stand in the record, too.
+    for (host, fits) in [("h", true), (&*"h".repeat(1_000), false)] {
+        let mut world = World::new(&[("message.max.bytes", "2000")]);
+        let wish = |id: &str| engine::groups::request::Join {
+            host: host.into(),
+            ..World::join_of("", Some(id), id)
+        };
+        let (a, b) = (world.join(wish("a")), world.join(wish("b")));
+        world.pass(2 * DELAY);
+        let (a, _) = (world.joined(a), world.joined(b));
+        let leader = a.leader.expect("somebody leads");
+        let token = world.sync_static(&leader, a.generation);
+        world.flush(usize::MAX / 2);
+        let answer = world.answer(token);
+        let refused = GroupReply::Failed(GroupError::LimitReached);
+        assert_eq!(answer == Some(refused), !fits, "{answer:?}");
+        let state = if fits { "Stable" } else { "PreparingRebalance" };
+        assert_eq!(world.groups(), [(GROUP.to_owned(), state)]);
+        assert!(world.largest_record() < 2_000);
+    }
+}

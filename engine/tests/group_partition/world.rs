@@ -193,6 +193,24 @@ impl World {
         })))
     }
 
+    /// As [`World::sync`] of a static member whose instance id is its member id; everybody gets a little.
+    pub(crate) fn sync_static(&mut self, member: &str, generation: i32) -> Token {
+        self.send(GroupRequest::Sync(Box::new(Sync {
+            who: at(member, Some(member), generation),
+            protocol_type: None,
+            protocol: None,
+            assignments: ["a", "b"]
+                .map(|id| (id.into(), Bytes::from_static(b"0")))
+                .into(),
+        })))
+    }
+
+    /// Bytes of the largest record of the log.
+    pub(crate) fn largest_record(&self) -> usize {
+        let bytes = self.log.iter().map(EncodedRecord::bytes);
+        bytes.max().unwrap_or(0)
+    }
+
     pub(crate) fn share(&mut self, token: Token) -> Option<Bytes> {
         self.flush(usize::MAX / 2);
         match self.answer(token)? {

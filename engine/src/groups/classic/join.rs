@@ -153,7 +153,7 @@ fn replace_static(
     update(group, turn, token, join, &id);
     group.arm_session(&group.members[&id], turn);
     match group.state {
-        State::Stable if group.select_protocol() == group.protocol => {
+        State::Stable if group.select_protocol() == group.protocol && group.fits(turn) => {
             let member = group.members.get_mut(&id).expect("inserted above");
             member.awaiting_join = None;
             group.write(turn);

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use super::super::request::{DescribedMember, Join};
 use super::super::turn::Token;
 
+/// A member in the record of its group: the lengths of four strings and two byte strings, and two timeouts.
+const MEMBER_FIXED_BYTES: usize = 4 * 2 + 2 * 4 + 2 * 4;
+
 /// A member: what it brought, what it got, and whether it waits for an answer.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -60,6 +63,20 @@ impl Member {
             .iter()
             .find(|(name, _)| **name == *protocol)
             .map(|(_, metadata)| metadata)
+    }
+
+    /// What it takes in the record of its group while `protocol` is in force.
+    #[must_use]
+    pub fn record_bytes(&self, protocol: &str) -> usize {
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
+        let metadata = self.metadata(protocol).map_or(0, Bytes::len);
+        MEMBER_FIXED_BYTES
+            + self.id.len()
+            + instance
+            + self.client.len()
+            + self.host.len()
+            + metadata
+            + self.assignment.len()
     }
 
     /// Its description, with subscription and assignment only where a protocol is chosen and in force.

@@ -22,11 +22,15 @@ use super::error::GroupError;
 use super::record::GroupRecord;
 use super::request::{Description, GroupReply, Joined, ListedGroup, MemberAt};
 use super::timers::TimerKey;
-use super::turn::{Token, Turn};
+use super::turn::{BATCH_HEADER_BYTES, RECORD_OVERHEAD_BYTES, Token, Turn};
 use member::Member;
 
 /// The protocol type of consumers, whose subscriptions the broker understands.
 const CONSUMERS: &str = "consumer";
+
+/// The value of a group's record beside texts and members: its version, the lengths of three strings, generation,
+/// timestamp and the number of members.
+const RECORD_FIXED_BYTES: usize = 2 + 3 * 2 + 4 + 8 + 4;
 
 /// Where a group stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +177,23 @@ impl ClassicGroup {
         let key = GroupMetadataKey { group: &self.name };
         turn.effects
             .record_of_change(&GroupRecord::ClassicGroup(key, Some(value)));
+    }
+
+    /// Bytes of key and value of the record that [`ClassicGroup::write`] makes.
+    fn record_bytes(&self) -> usize {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let members = self.members.values();
+        let members: usize = members.map(|member| member.record_bytes(protocol)).sum();
+        let key = 2 + 2 + self.name.len();
+        let texts = text(&self.protocol_type) + text(&self.protocol) + text(&self.leader);
+        key + RECORD_FIXED_BYTES + texts + members
+    }
+
+    /// Whether the log takes the record of this group (Kafka's bound is the offsets topic's `max.message.bytes`, too).
+    fn fits(&self, turn: &Turn<'_>) -> bool {
+        let batch = self.record_bytes() + RECORD_OVERHEAD_BYTES + BATCH_HEADER_BYTES;
+        batch <= turn.settings.batch_bytes_max
     }
 
     /// The record that removes the group.
@@ -543,6 +564,45 @@ impl ClassicGroup {
             } else {
                 Vec::new()
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::turn::EncodedRecord;
+
+    #[test]
+    fn the_bytes_of_a_record_are_counted_as_they_are_written() {
+        let value = |metadata: &'static [u8]| GroupMetadataValue {
+            protocol_type: "consumer",
+            generation: 3,
+            protocol: Some("range"),
+            leader: Some("leader-1"),
+            current_state_timestamp: 5,
+            members: vec![
+                MemberMetadata {
+                    member_id: "leader-1",
+                    group_instance_id: Some("instance"),
+                    client_id: "client",
+                    client_host: "/127.0.0.1",
+                    rebalance_timeout: 1,
+                    session_timeout: 2,
+                    subscription: metadata,
+                    assignment: &[1; 77],
+                    ..Default::default()
+                },
+                MemberMetadata::default(),
+            ],
+            ..Default::default()
+        };
+        for metadata in [&[][..], &[0; 1_000]] {
+            let group = ClassicGroup::from_record("group".into(), &value(metadata));
+            let key = GroupMetadataKey { group: "group" };
+            let record = GroupRecord::ClassicGroup(key, Some(value(metadata)));
+            let record = EncodedRecord::of_change(&record);
+            assert_eq!(group.record_bytes() + RECORD_OVERHEAD_BYTES, record.bytes());
         }
     }
 }

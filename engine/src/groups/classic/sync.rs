@@ -10,7 +10,6 @@ use super::super::request::{GroupReply, Sync, Synced};
 use super::super::timers::TimerKey;
 use super::super::turn::{Token, Turn};
 use super::{ClassicGroup, State, join};
-use crate::limits::GROUP_RECORD_BYTES_MAX;
 
 /// A member asks for its assignment: it is answered now, or waits for the leader's.
 ///
@@ -85,13 +84,8 @@ fn assign(group: &mut ClassicGroup, turn: &mut Turn<'_>, assignments: &[(Arc<str
         let assignment = by_member.get(&member.id);
         member.assignment = assignment.map_or_else(Bytes::new, |bytes| Bytes::clone(bytes));
     }
-    let protocol = group.protocol.clone().unwrap_or_default();
-    let bytes: usize = group
-        .members
-        .values()
-        .map(|member| member.assignment.len() + member.metadata(&protocol).map_or(0, Bytes::len))
-        .sum();
-    if bytes > GROUP_RECORD_BYTES_MAX {
+    if !group.fits(turn) {
+        // As when Kafka's log refuses the record: nobody gets an assignment, everybody joins again.
         refuse_waiting(group, turn, GroupError::LimitReached);
         join::prepare_or_complete(group, turn);
         return;
