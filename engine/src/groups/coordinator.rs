@@ -22,7 +22,7 @@ use super::load;
 use super::partition::GroupPartition;
 use super::request::{GroupCall, GroupReply, GroupRequest};
 use super::settings::GroupSettings;
-use super::turn::{Effects, EncodedRecord, Now, Token};
+use super::turn::{Effects, Now, Token};
 use crate::cluster::MetadataImage;
 use crate::limits::{GROUP_BATCH_BYTES, GROUP_LOADS_TOGETHER_MAX};
 use crate::log::{AppendOrigin, AppendRequest, PendingAppend, Storage};
@@ -378,11 +378,11 @@ impl Inner {
     }
 
     /// Appends what a decision recorded and sends its answers, or lets them wait.
-    fn carry_out(self: &Rc<Self>, seat: &Rc<Seat>, effects: Effects) {
-        let replies = seat.take_parked(effects.replies);
+    fn carry_out(self: &Rc<Self>, seat: &Rc<Seat>, mut effects: Effects) {
+        let replies = seat.take_parked(std::mem::take(&mut effects.replies));
         let records = &self.counters.records;
         records.set(records.get() + effects.records.len() as u64);
-        for request in batches(&effects.records, self.runtime.wall_clock_ms()) {
+        for request in batches(&effects, self.runtime.wall_clock_ms()) {
             let append = self.storage.append(seat.id, request);
             seat.in_flight.borrow_mut().push_back(InFlight {
                 append: Some(append),
@@ -518,13 +518,13 @@ async fn load_seat(inner: Rc<Inner>, seat: Rc<Seat>) {
     }
 }
 
-/// The records as batches, in order.
-fn batches(records: &[EncodedRecord], now_ms: i64) -> Vec<AppendRequest> {
+/// The records as batches, in order: one, unless the decision says that each first part of them can stand alone.
+fn batches(effects: &Effects, now_ms: i64) -> Vec<AppendRequest> {
     let mut requests = Vec::new();
     let mut builder = BatchBuilder::new();
-    for record in records {
-        let size = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
-        if !builder.is_empty() && builder.size_in_bytes() + size > GROUP_BATCH_BYTES {
+    for record in &effects.records {
+        let is_full = builder.size_in_bytes() + record.bytes() > GROUP_BATCH_BYTES;
+        if effects.divisible && is_full && !builder.is_empty() {
             requests.push(request(&mut builder, now_ms));
         }
         builder.append(Some(&record.key), record.value.as_deref(), &[], now_ms);
@@ -546,5 +546,37 @@ fn request(builder: &mut BatchBuilder, now_ms: i64) -> AppendRequest {
         current_leader_epoch: None,
         now_ms,
         origin: AppendOrigin::Coordinator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offsets::tombstone;
+    use super::*;
+
+    fn effects(divisible: bool) -> Effects {
+        let mut effects = Effects {
+            divisible,
+            ..Effects::default()
+        };
+        let topic = "t".repeat(200);
+        for partition in 0..8_000 {
+            effects.record(&tombstone("g", &topic, partition));
+        }
+        effects
+    }
+
+    #[test]
+    fn a_decision_is_one_batch_unless_its_first_parts_can_stand_alone() {
+        let whole = batches(&effects(false), 0);
+        assert_eq!(whole.len(), 1);
+        assert_eq!(whole[0].header.record_count, 8_000);
+        let parts = batches(&effects(true), 0);
+        assert_eq!(parts.len(), 2);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.batch.len() <= GROUP_BATCH_BYTES)
+        );
     }
 }

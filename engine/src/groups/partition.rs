@@ -17,13 +17,18 @@ use super::request::{
 };
 use super::settings::GroupSettings;
 use super::timers::{TimerKey, Timers};
-use super::turn::{Effects, EncodedRecord, Now, Token, Turn};
+use super::turn::{
+    BATCH_HEADER_BYTES, Effects, EncodedRecord, Now, RECORD_OVERHEAD_BYTES, Token, Turn,
+};
 use crate::cluster::MetadataImage;
 use crate::limits::{
     GROUP_DEADLINES_PER_PARTITION_MAX, GROUP_MEMBER_BYTES_MAX, GROUPS_PER_PARTITION_MAX,
     OFFSETS_PER_PARTITION_MAX,
 };
 use crate::types::{PartitionId, TopicId};
+
+/// A batch with one committed offset, without the names and the metadata in it, at most.
+const OFFSET_RECORD_BYTES: usize = BATCH_HEADER_BYTES + RECORD_OVERHEAD_BYTES + 128;
 
 /// A group of either protocol.
 #[derive(Debug)]
@@ -93,6 +98,7 @@ impl GroupPartition {
                 }
             }
             consumer::loaded(partition, turn);
+            turn.effects.divisible = true;
             partition.arm_expiry(turn);
             partition.drop_offsets_of_gone_topics(turn);
         })
@@ -107,6 +113,7 @@ impl GroupPartition {
         removed: &BTreeMap<Arc<str>, TopicId>,
     ) -> Effects {
         self.turn(now, settings, image, |partition, turn| {
+            turn.effects.divisible = true;
             partition.drop_offsets(turn, |topic, _| removed.contains_key(topic));
         })
     }
@@ -262,6 +269,8 @@ impl GroupPartition {
                 Ok(())
             }
             GroupRequest::Commit(request) => {
+                // Each offset stands for itself, and none is acknowledged before all are durable.
+                turn.effects.divisible = true;
                 let results = self.commit(turn, &request)?;
                 turn.effects.reply(token, GroupReply::Committed(results));
                 Ok(())
@@ -272,12 +281,15 @@ impl GroupPartition {
                 Ok(())
             }
             GroupRequest::DeleteOffsets(group, partitions) => {
+                turn.effects.divisible = true;
                 let results = self.delete_offsets(turn, &group, &partitions)?;
                 turn.effects
                     .reply(token, GroupReply::OffsetsDeleted(results));
                 Ok(())
             }
             GroupRequest::DeleteGroup(group) => {
+                // The group goes last: until then it can be deleted again.
+                turn.effects.divisible = true;
                 self.delete_group(turn, &group)?;
                 turn.effects.reply(token, GroupReply::GroupDeleted);
                 Ok(())
@@ -395,6 +407,10 @@ impl GroupPartition {
             let metadata = wish.metadata.clone().unwrap_or_default();
             if metadata.len() > turn.settings.metadata_bytes_max {
                 return Err(GroupError::MetadataTooLarge);
+            }
+            let names = who.group.len() + wish.topic.len();
+            if metadata.len() + names + OFFSET_RECORD_BYTES > turn.settings.batch_bytes_max {
+                return Err(GroupError::LimitReached);
             }
             if let Some(Group::Consumer(group)) = self.groups.get(&who.group) {
                 let partition = PartitionId {
@@ -580,6 +596,8 @@ impl GroupPartition {
                 }
             }
             TimerKey::Expire => {
+                // As if somebody deleted offsets, and then their group, one by one.
+                turn.effects.divisible = true;
                 self.expire(turn);
                 self.arm_expiry(turn);
             }

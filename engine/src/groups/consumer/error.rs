@@ -110,6 +110,9 @@ pub enum ConsumerGroupError {
     /// The node keeps as many groups as it may.
     #[error("The coordinator keeps as many groups as it can.")]
     TooManyGroups,
+    /// The records of the decision are more than the offsets topic takes.
+    #[error("The group's records are larger than the offsets topic's max.message.bytes.")]
+    RecordsTooLarge,
     /// A dynamic classic member joins for the first time and is to come back with this id.
     #[error("the member has to join again as {0}")]
     MemberIdRequired(String),

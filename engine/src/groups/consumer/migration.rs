@@ -18,6 +18,7 @@ use super::partitions::PartitionSet;
 use super::record::{ConsumerRecord, GroupEpoch, TargetEpoch};
 use super::subscription::metadata_hash;
 use super::{ConsumerGroup, Work};
+use crate::groups::turn::{BATCH_HEADER_BYTES, EncodedRecord, RECORD_OVERHEAD_BYTES};
 
 /// A classic group as the migration sees it.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +50,22 @@ pub struct ClassicMemberView {
     pub protocols: Vec<(Arc<str>, Bytes)>,
     /// What the leader gave it.
     pub assignment: Bytes,
+}
+
+/// A member in the record of a classic group beside texts and bytes, at most.
+const MEMBER_FIXED_BYTES: usize = 64;
+/// A classic group's record beside its name, its protocol and its members, at most.
+const GROUP_FIXED_BYTES: usize = 128;
+
+impl ClassicMemberView {
+    /// What it takes in the record of its group, at most.
+    fn record_bytes(&self) -> usize {
+        let instance = self.instance_id.as_ref().map_or(0, |id| id.len());
+        // Whichever protocol is in force.
+        let metadata = self.protocols.iter().map(|(_, metadata)| metadata.len());
+        let texts = self.id.len() + instance + self.client_id.len() + self.client_host.len();
+        MEMBER_FIXED_BYTES + texts + metadata.max().unwrap_or(0) + self.assignment.len()
+    }
 }
 
 /// The classic group that a consumer group is to become.
@@ -245,7 +262,21 @@ impl ConsumerGroup {
             protocol: Some(protocol),
             members,
         };
-        Some(Downgrade { group, rebalance })
+        // What the log would not take as one decision is not begun: the group stays what it is.
+        let bytes = self.exchange_bytes(&group, work.records);
+        (bytes <= work.batch_bytes_max).then_some(Downgrade { group, rebalance })
+    }
+
+    /// What it takes in the log to become `group` after `before`, at most.
+    fn exchange_bytes(&self, group: &ClassicView, before: &[ConsumerRecord]) -> usize {
+        let tombstones = self.tombstones();
+        let records = before.iter().chain(&tombstones);
+        let records = records.map(|record| EncodedRecord::of_change(&record.to_wire(&self.id)));
+        let records: usize = records.map(|record| record.bytes()).sum();
+        let members = group.members.iter().map(ClassicMemberView::record_bytes);
+        let protocol = group.protocol.as_ref().map_or(0, |protocol| protocol.len());
+        let fixed = BATCH_HEADER_BYTES + RECORD_OVERHEAD_BYTES + GROUP_FIXED_BYTES;
+        records + members.sum::<usize>() + self.id.len() + protocol + fixed
     }
 }
 

@@ -60,11 +60,16 @@ pub struct Work<'w> {
     pub timers: &'w mut Timers,
     /// What was changed, in order, to be written.
     pub records: &'w mut Vec<ConsumerRecord>,
+    /// What takes the changes back, from the last to the first.
+    pub undo: &'w mut Vec<ConsumerRecord>,
+    /// Bytes that the records of the decision may take in the log.
+    pub batch_bytes_max: usize,
 }
 
 impl Work<'_> {
     /// Applies a record and hands it out.
     pub fn change(&mut self, group: &mut ConsumerGroup, record: ConsumerRecord) {
+        group.push_inverse(&record, self.undo);
         group.replay(&record);
         self.records.push(record);
     }
@@ -248,6 +253,52 @@ impl ConsumerGroup {
         }
     }
 
+    /// Adds what takes `record` back to `undo`, which is applied from its end.
+    fn push_inverse(&self, record: &ConsumerRecord, undo: &mut Vec<ConsumerRecord>) {
+        let member = |id: &Arc<str>| self.members.get(id);
+        let inverse = match record {
+            ConsumerRecord::Group(_) => ConsumerRecord::Group(Some(GroupEpoch {
+                epoch: self.epoch,
+                metadata_hash: self.metadata_hash,
+            })),
+            ConsumerRecord::PartitionMetadata(_) => {
+                ConsumerRecord::PartitionMetadata(self.has_partition_metadata)
+            }
+            ConsumerRecord::Member(id, value) => {
+                if let (Some(member), None) = (member(id), value) {
+                    // Its place goes with it.
+                    let current = member.current.clone();
+                    undo.push(ConsumerRecord::Current(id.clone(), Some(current)));
+                }
+                let metadata = member(id).map(|member| Box::new(member.metadata.clone()));
+                ConsumerRecord::Member(id.clone(), metadata)
+            }
+            ConsumerRecord::TargetEpoch(_) => ConsumerRecord::TargetEpoch(Some(self.target_epoch)),
+            ConsumerRecord::Target(id, _) => {
+                ConsumerRecord::Target(id.clone(), self.target.get(id).cloned())
+            }
+            ConsumerRecord::Current(id, _) => match member(id) {
+                Some(member) => ConsumerRecord::Current(id.clone(), Some(member.current.clone())),
+                None => ConsumerRecord::Member(id.clone(), None),
+            },
+            ConsumerRecord::Pattern(pattern, _) => {
+                ConsumerRecord::Pattern(pattern.clone(), self.patterns.get(pattern).cloned())
+            }
+        };
+        undo.push(inverse);
+    }
+
+    /// Takes a decision back that is not to be. Deadlines of members stay, of those who were to join they go.
+    pub(super) fn take_back(&mut self, undo: &[ConsumerRecord], timers: &mut Timers) {
+        for record in undo.iter().rev() {
+            self.replay(record);
+            if let ConsumerRecord::Member(id, None) = record {
+                self.cancel_timers(id, timers);
+            }
+        }
+        self.metadata_checked = -1;
+    }
+
     fn replay_metadata(&mut self, id: &Arc<str>, metadata: &MemberMetadata) {
         let old_instance = self
             .members
@@ -364,6 +415,14 @@ impl ConsumerGroup {
         self.members
             .get(id)
             .ok_or_else(|| ConsumerGroupError::unknown_member(id, &self.id))
+    }
+
+    /// Fails the process unless both are the same in all that is durable.
+    #[cfg(test)]
+    pub(crate) fn assert_same_but_for_the_last_look(&self, other: &Self) {
+        let mut same = self.clone();
+        same.metadata_checked = other.metadata_checked;
+        assert_eq!(format!("{same:?}"), format!("{other:?}"));
     }
 
     /// Fails the process if a partition has two holders or one that does not say so.

@@ -157,7 +157,8 @@ impl Rig {
     }
 
     fn work<R>(&mut self, decide: impl FnOnce(&mut ConsumerGroup, &mut Work<'_>) -> R) -> R {
-        let mut records = Vec::new();
+        let (mut records, mut undo) = (Vec::new(), Vec::new());
+        let before = self.group.clone();
         let result = decide(
             &mut self.group,
             &mut Work {
@@ -166,8 +167,13 @@ impl Rig {
                 image: &self.image,
                 timers: &mut self.timers,
                 records: &mut records,
+                undo: &mut undo,
+                batch_bytes_max: usize::MAX,
             },
         );
+        let mut taken_back = self.group.clone();
+        taken_back.take_back(&undo, &mut Timers::default());
+        taken_back.assert_same_but_for_the_last_look(&before);
         self.log.extend(records);
         result
     }

@@ -879,3 +879,28 @@ fn an_empty_group_of_one_kind_makes_room_for_the_other() {
     assert_eq!(rig.kind(), ("consumer", "Stable"));
     rig.assert_survives_a_restart();
 }
+
+#[test]
+fn a_decision_that_the_log_would_not_take_is_taken_back() {
+    let mut rig = Rig::new(&[("message.max.bytes", "1000")]);
+    let epoch = rig.join("m1").epoch;
+    let owned = rig.goes_on("m1", epoch, &[]);
+    assert_eq!(owned.epoch, epoch);
+    let before = (rig.log.len(), rig.described());
+    let names: Vec<String> = (0..100).map(|number| format!("topic-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // A new member, and one that changes its mind.
+    let mut changed = going_on("m1", epoch, &at(1, &[0, 1, 2, 3]));
+    changed.topics = Some(names.iter().map(|name| Arc::from(*name)).collect());
+    for wish in [joining("m2", &names), changed] {
+        let (code, _) = rig.heartbeat(wish).unwrap_err();
+        assert_eq!(code, ErrorCode::UnknownServerError);
+        assert_eq!((rig.log.len(), rig.described()), before);
+        rig.assert_survives_a_restart();
+    }
+    // Nobody waits for what was refused, and the group goes on.
+    assert_eq!(rig.goes_on("m1", epoch, &at(1, &[0, 1, 2, 3])).epoch, epoch);
+    rig.wait(1_000);
+    assert!(rig.join("m3").epoch > epoch);
+    rig.assert_survives_a_restart();
+}

@@ -20,8 +20,11 @@ use crate::groups::partition::{Group, GroupPartition};
 use crate::groups::record::GroupRecord;
 use crate::groups::request::{GroupReply, GroupRequest};
 use crate::groups::timers::TimerKey;
-use crate::groups::turn::{Token, Turn};
+use crate::groups::turn::{EncodedRecord, RECORD_OVERHEAD_BYTES, Token, Turn, batch_bytes};
 use crate::limits::GROUPS_PER_PARTITION_MAX;
+
+/// The record that removes a classic group, without its name.
+const CLASSIC_TOMBSTONE_BYTES: usize = 4 + RECORD_OVERHEAD_BYTES;
 
 /// Carries out a request to a group of this protocol, or one of the classic protocol to such a group.
 ///
@@ -89,10 +92,12 @@ pub fn handle(
             turn.effects.reply(token, GroupReply::Alive);
         }
         GroupRequest::Leave(request) => {
-            let (results, removal) = decide(partition, turn, &request.group, |group, work| {
-                Ok(group.classic_leave(&request, work))
-            })?;
-            settle(partition, turn, &request.group, removal);
+            let name = &request.group;
+            let (results, removal) =
+                decide_within(partition, turn, name, usize::MAX, |group, work| {
+                    Ok(group.classic_leave(&request, work))
+                })?;
+            settle(partition, turn, name, removal);
             let results = results.into_iter();
             let results = results.map(|result| result.map_err(|error| (&error).into()));
             turn.effects
@@ -140,9 +145,20 @@ pub fn fire(partition: &mut GroupPartition, turn: &mut Turn<'_>, key: TimerKey) 
     else {
         return;
     };
-    let removal = decide(partition, turn, name, |group, work| {
+    // A removal only takes away; what a pattern names may be more than the log takes.
+    let bytes_max = match key {
+        TimerKey::ConsumerRefresh(_) => turn.settings.batch_bytes_max,
+        _ => usize::MAX,
+    };
+    let removal = decide_within(partition, turn, name, bytes_max, |group, work| {
         Ok(group.expire(&key, work))
     });
+    if let Err(ConsumerGroupError::RecordsTooLarge) = removal {
+        tracing::warn!(
+            group = &**name,
+            "the topics that a pattern names are too many for one record"
+        );
+    }
     if let Ok(Some(removal)) = removal {
         settle(partition, turn, name, removal);
     }
@@ -187,38 +203,62 @@ fn run<R>(
     group: &mut ConsumerGroup,
     turn: &mut Turn<'_>,
     decision: impl FnOnce(&mut ConsumerGroup, &mut Work<'_>) -> R,
-) -> (R, Vec<ConsumerRecord>) {
+) -> (R, Changes) {
     let settings = settings_of(turn.image, group.id());
-    let mut records = Vec::new();
+    let (mut records, mut undo) = (Vec::new(), Vec::new());
     let mut work = Work {
         now: turn.now,
         settings: &settings,
         image: turn.image,
         timers: turn.timers,
         records: &mut records,
+        undo: &mut undo,
+        batch_bytes_max: turn.settings.batch_bytes_max,
     };
     let result = decision(group, &mut work);
-    (result, records)
+    let name = group.id();
+    let records = records.iter();
+    let records = records.map(|record| EncodedRecord::of_change(&record.to_wire(name)));
+    let changes = Changes {
+        records: records.collect(),
+        undo,
+    };
+    (result, changes)
 }
 
-fn write(turn: &mut Turn<'_>, name: &str, records: &[ConsumerRecord]) {
-    for record in records {
-        turn.effects.record_of_change(&record.to_wire(name));
-    }
+/// What a group changed: to be written, or to be taken back.
+struct Changes {
+    records: Vec<EncodedRecord>,
+    undo: Vec<ConsumerRecord>,
 }
 
-/// Lets the consumer group of that name decide, and writes what it changed.
+/// Lets the consumer group of that name decide, and writes what it changed; what the log would not take is taken back.
 fn decide<R>(
     partition: &mut GroupPartition,
     turn: &mut Turn<'_>,
     name: &Arc<str>,
     decision: impl FnOnce(&mut ConsumerGroup, &mut Work<'_>) -> Result<R, ConsumerGroupError>,
 ) -> Result<R, ConsumerGroupError> {
+    let bytes_max = turn.settings.batch_bytes_max;
+    decide_within(partition, turn, name, bytes_max, decision)
+}
+
+fn decide_within<R>(
+    partition: &mut GroupPartition,
+    turn: &mut Turn<'_>,
+    name: &Arc<str>,
+    bytes_max: usize,
+    decision: impl FnOnce(&mut ConsumerGroup, &mut Work<'_>) -> Result<R, ConsumerGroupError>,
+) -> Result<R, ConsumerGroupError> {
     let Some(Group::Consumer(group)) = partition.groups.get_mut(name) else {
         return Err(ConsumerGroupError::not_found(name));
     };
-    let (result, records) = run(group, turn, decision);
-    write(turn, name, &records);
+    let (result, changes) = run(group, turn, decision);
+    if batch_bytes(&changes.records) > bytes_max {
+        group.take_back(&changes.undo, turn.timers);
+        return Err(ConsumerGroupError::RecordsTooLarge);
+    }
+    turn.effects.records.extend(changes.records);
     result
 }
 
@@ -242,9 +282,10 @@ fn heartbeat(
         }
     };
     if request.epoch <= LEAVE_EPOCH {
-        let (accepted, removal) = decide(partition, turn, name, |group, work| {
-            group.leave(request, work)
-        })?;
+        let (accepted, removal) =
+            decide_within(partition, turn, name, usize::MAX, |group, work| {
+                group.leave(request, work)
+            })?;
         settle(partition, turn, name, removal);
         return Ok(accepted);
     }
@@ -278,12 +319,17 @@ fn create(
         return Err(ConsumerGroupError::not_consumer(name));
     }
     let mut group = ConsumerGroup::new(name.clone());
-    let (result, records) = run(&mut group, turn, |group, work| {
+    let (mut result, changes) = run(&mut group, turn, |group, work| {
         if let Some(view) = view.filter(|view| !view.members.is_empty()) {
             *group = ConsumerGroup::from_classic(name.clone(), &view, work)?;
         }
         group.heartbeat(request, work)
     });
+    if batch_bytes(&changes.records) + CLASSIC_TOMBSTONE_BYTES + name.len()
+        > turn.settings.batch_bytes_max
+    {
+        result = Err(ConsumerGroupError::RecordsTooLarge);
+    }
     if result.is_err() {
         for id in group.members().keys() {
             group.cancel_timers(id, turn.timers);
@@ -297,7 +343,7 @@ fn create(
             classic.write_tombstone(turn);
         }
     }
-    write(turn, name, &records);
+    turn.effects.records.extend(changes.records);
     partition
         .groups
         .insert(name.clone(), Group::Consumer(group));
@@ -359,7 +405,9 @@ fn exchange(
     for id in old.members().keys() {
         old.cancel_timers(id, turn.timers);
     }
-    write(turn, name, &old.tombstones());
+    for record in old.tombstones() {
+        turn.effects.record_of_change(&record.to_wire(name));
+    }
     let mut group = classic_of(name, &downgrade.group, turn.now.wall_ms);
     group.write(turn);
     group.loaded(turn);
@@ -421,7 +469,7 @@ impl From<&ConsumerGroupError> for GroupError {
             Error::InconsistentProtocol(_) => GroupError::InconsistentProtocol,
             Error::RebalanceInProgress { .. } => GroupError::RebalanceInProgress,
             Error::MemberIdRequired(_) => GroupError::MemberIdRequired,
-            Error::TooManyGroups => GroupError::LimitReached,
+            Error::TooManyGroups | Error::RecordsTooLarge => GroupError::LimitReached,
         }
     }
 }
