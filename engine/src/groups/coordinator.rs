@@ -28,8 +28,10 @@ use crate::limits::{GROUP_BATCH_BYTES, GROUP_LOADS_TOGETHER_MAX};
 use crate::log::{AppendOrigin, AppendRequest, PendingAppend, Storage};
 use crate::types::{PartitionId, TopicId};
 
-/// How long after a failed append or read the log is read again.
+/// How long after a first failed append or read the log is read again …
 const LOAD_AGAIN: Duration = Duration::from_millis(500);
+/// … and how long after one of many in a row, at most.
+const LOAD_AGAIN_MAX: Duration = Duration::from_secs(16);
 /// Timers that fire together before other tasks get their turn.
 const FIRE_TOGETHER_MAX: usize = 64;
 
@@ -140,6 +142,8 @@ struct Seat {
     in_flight: RefCell<VecDeque<InFlight>>,
     releasing: Cell<bool>,
     failed: Cell<bool>,
+    /// Appends and reads that failed since an append last went well; the first of them is named in the log.
+    failures: Cell<u32>,
     gone: Cell<bool>,
 }
 
@@ -228,7 +232,7 @@ impl Coordinator {
             .map(|topic| (topic.name.clone(), topic.id))
             .collect();
         let staying: Vec<Rc<Seat>> = inner.seats.borrow().values().cloned().collect();
-        if !removed.is_empty() {
+        if !removed.is_empty() && inner.storage.is_writable() {
             for seat in staying {
                 let now = inner.now();
                 let settings = inner.settings();
@@ -353,6 +357,11 @@ impl Inner {
     fn let_in(self: &Rc<Self>, seat: &Rc<Seat>, mut partition: GroupPartition) {
         let loads = &self.counters.loads;
         loads.set(loads.get() + 1);
+        if !self.storage.is_writable() {
+            // It never will be again: what was committed can be read, and nothing is decided any more.
+            seat.state.replace(Some(partition));
+            return;
+        }
         let (now, settings, image) = (self.now(), self.settings(), self.image());
         let effects = partition.loaded(now, &settings, &image);
         seat.state.replace(Some(partition));
@@ -360,6 +369,14 @@ impl Inner {
     }
 
     fn fire_due(self: &Rc<Self>, seat: &Rc<Seat>, now: Now) -> usize {
+        if !self.storage.is_writable() {
+            // No deadline is let pass, or each would fail to be written and have the log read again.
+            if let Some(partition) = seat.state.borrow_mut().as_mut() {
+                partition.forget_deadlines();
+            }
+            seat.dismiss(GroupError::NotAvailable);
+            return 0;
+        }
         let (settings, image) = (self.settings(), self.image());
         let mut fired = 0;
         while fired < FIRE_TOGETHER_MAX && !self.stopped.get() {
@@ -375,6 +392,14 @@ impl Inner {
             fired += 1;
         }
         fired
+    }
+
+    #[allow(clippy::unused_self)]
+    fn send(&self, replies: Vec<(ReplySender, GroupReply)>) {
+        for (sender, reply) in replies {
+            // The caller may have gone.
+            let _ = sender.send(reply);
+        }
     }
 
     /// Appends what a decision recorded and sends its answers, or lets them wait.
@@ -395,7 +420,7 @@ impl Inner {
                 true
             }
             None => {
-                send(replies);
+                self.send(replies);
                 false
             }
         };
@@ -423,6 +448,7 @@ impl Seat {
             in_flight: RefCell::default(),
             releasing: Cell::new(false),
             failed: Cell::new(false),
+            failures: Cell::new(0),
             gone: Cell::new(false),
         }
     }
@@ -441,19 +467,19 @@ impl Seat {
             .collect()
     }
 
+    /// Waits, the longer the more often it failed, before the log is read again.
+    async fn wait_after_failure(&self, runtime: &Runtime) {
+        let before = self.failures.get();
+        self.failures.set(before.saturating_add(1));
+        runtime.sleep(pause_after(before)).await;
+    }
+
     /// Sends everybody away whose answer is not decided.
     fn dismiss(&self, error: GroupError) {
         let parked = std::mem::take(&mut *self.parked.borrow_mut());
         for reply in parked.into_values() {
             let _ = reply.send(GroupReply::Failed(error));
         }
-    }
-}
-
-fn send(replies: Vec<(ReplySender, GroupReply)>) {
-    for (sender, reply) in replies {
-        // The caller may have gone.
-        let _ = sender.send(reply);
     }
 }
 
@@ -470,7 +496,9 @@ async fn release(inner: Rc<Inner>, seat: Rc<Seat>) {
         if let Err(error) = &result
             && !seat.failed.replace(true)
         {
-            tracing::error!(partition = seat.id.index, %error, "what groups decided could not be written; their log is read again");
+            if seat.failures.get() == 0 {
+                tracing::error!(partition = seat.id.index, %error, "what groups decided could not be written; their log is read again");
+            }
             let failures = &inner.counters.append_failures;
             failures.set(failures.get() + 1);
             seat.state.borrow_mut().take();
@@ -482,12 +510,13 @@ async fn release(inner: Rc<Inner>, seat: Rc<Seat>) {
                 let _ = sender.send(GroupReply::Failed(GroupError::NotAvailable));
             }
         } else {
-            send(replies);
+            seat.failures.set(0);
+            inner.send(replies);
         }
     }
     seat.releasing.set(false);
     if seat.failed.get() && !inner.stopped.get() {
-        inner.runtime.sleep(LOAD_AGAIN).await;
+        seat.wait_after_failure(&inner.runtime).await;
         seat.failed.set(false);
         load_seat(inner, seat).await;
     }
@@ -511,11 +540,19 @@ async fn load_seat(inner: Rc<Inner>, seat: Rc<Seat>) {
             }
             Err(error) => {
                 drop(turn);
-                tracing::error!(topic = OFFSETS_TOPIC, partition = seat.id.index, %error, "the log of groups cannot be read; tried again");
-                inner.runtime.sleep(LOAD_AGAIN).await;
+                if seat.failures.get() == 0 {
+                    tracing::error!(topic = OFFSETS_TOPIC, partition = seat.id.index, %error, "the log of groups cannot be read; tried again");
+                }
+                seat.wait_after_failure(&inner.runtime).await;
             }
         }
     }
+}
+
+/// How long to wait after a failure that `before` others came before.
+fn pause_after(before: u32) -> Duration {
+    let doubled = LOAD_AGAIN.checked_mul(1 << before.min(16));
+    doubled.map_or(LOAD_AGAIN_MAX, |pause| pause.min(LOAD_AGAIN_MAX))
 }
 
 /// The records as batches, in order: one, unless the decision says that each first part of them can stand alone.
@@ -578,5 +615,14 @@ mod tests {
                 .iter()
                 .all(|part| part.batch.len() <= GROUP_BATCH_BYTES)
         );
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        let pauses: Vec<_> = (0..7)
+            .map(|before| pause_after(before).as_millis())
+            .collect();
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 16_000]);
+        assert_eq!(pause_after(u32::MAX), LOAD_AGAIN_MAX);
     }
 }

@@ -76,6 +76,11 @@ impl GroupPartition {
         self.timers.next()
     }
 
+    /// Nothing can be decided any more.
+    pub fn forget_deadlines(&mut self) {
+        self.timers = Timers::default();
+    }
+
     /// Decides about the earliest deadline that is over; `None` if there is none.
     pub fn poll_timers(
         &mut self,
