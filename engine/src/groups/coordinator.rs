@@ -20,7 +20,7 @@ use super::OFFSETS_TOPIC;
 use super::error::GroupError;
 use super::load;
 use super::partition::GroupPartition;
-use super::request::{GroupCall, GroupReply, GroupRequest};
+use super::request::{GroupCall, GroupReply};
 use super::settings::GroupSettings;
 use super::turn::{Effects, Now, Token};
 use crate::cluster::MetadataImage;
@@ -284,12 +284,6 @@ impl Coordinator {
             return;
         };
         let token = seat.park(reply);
-        if let GroupRequest::Commit(commit) = &request {
-            inner.counters.commits.set(
-                inner.counters.commits.get()
-                    + u64::try_from(commit.offsets.len()).unwrap_or(u64::MAX),
-            );
-        }
         let (now, settings, image) = (inner.now(), inner.settings(), inner.image());
         let effects = seat
             .state
@@ -394,9 +388,13 @@ impl Inner {
         fired
     }
 
-    #[allow(clippy::unused_self)]
     fn send(&self, replies: Vec<(ReplySender, GroupReply)>) {
+        let commits = &self.counters.commits;
         for (sender, reply) in replies {
+            if let GroupReply::Committed(results) = &reply {
+                let committed = results.iter().filter(|result| result.is_ok()).count();
+                commits.set(commits.get() + committed as u64);
+            }
             // The caller may have gone.
             let _ = sender.send(reply);
         }
