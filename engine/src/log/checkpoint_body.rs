@@ -84,6 +84,12 @@ pub fn decode_body(body: &[u8]) -> Result<Vec<PartitionCheckpoint>, String> {
     let mut aligned = AlignedVec::<16>::with_capacity(body.len());
     aligned.extend_from_slice(body);
     let body = rkyv::from_bytes::<Body, Error>(&aligned).map_err(|error| error.to_string())?;
+    if let Some(partition) = body.partitions.iter().find(|one| has_inverted_range(one)) {
+        return Err(format!(
+            "{} has a damaged range that ends before it begins",
+            partition.directory
+        ));
+    }
     Ok(body.partitions.into_iter().map(from_archive).collect())
 }
 
@@ -233,6 +239,12 @@ fn producer_from_archive(producer: Producer) -> (ProducerId, ProducerEntry) {
     (ProducerId(producer.producer_id), entry)
 }
 
+fn has_inverted_range(partition: &Partition) -> bool {
+    let ends = |last: i64| if last < 0 { !last } else { last };
+    let mut ranges = partition.quarantined.iter();
+    ranges.any(|(first, last)| *first < 0 || ends(*last) < *first)
+}
+
 /// The ranges whose last offset is not negative once `read`.
 fn ranges(stored: &[(i64, i64)], read: fn(i64) -> i64) -> Vec<QuarantinedRange> {
     let found = stored.iter().filter(|(_, last)| read(*last) >= 0);
@@ -241,4 +253,34 @@ fn ranges(stored: &[(i64, i64)], read: fn(i64) -> i64) -> Vec<QuarantinedRange> 
         last: Offset(read(*last)),
     };
     found.map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_makes_the_checkpoint_damaged() {
+        let id = PartitionId {
+            topic_id: TopicId([1; 16]),
+            index: 0,
+        };
+        let range = |first, last| QuarantinedRange {
+            first: Offset(first),
+            last: Offset(last),
+        };
+        let mut checkpoint = PartitionCheckpoint::empty(id, "orders-0", LeaderEpoch(0), 0);
+        for (first, last, good) in [(3, 3, true), (3, 2, false), (-1, 2, false)] {
+            for steps_over in [false, true] {
+                let (list, other) = match steps_over {
+                    false => (&mut checkpoint.quarantined, &mut checkpoint.stepped_over),
+                    true => (&mut checkpoint.stepped_over, &mut checkpoint.quarantined),
+                };
+                *list = vec![range(0, 1), range(first, last)];
+                other.clear();
+                let body = encode_body(std::slice::from_ref(&checkpoint));
+                assert_eq!(decode_body(&body).is_ok(), good, "{first} to {last}");
+            }
+        }
+    }
 }
