@@ -501,3 +501,32 @@ fn a_swap_of_a_deleted_topic_takes_nothing_from_the_new_one_of_its_name() {
         assert_eq!(started.read_all(0, 0).await.unwrap().len(), 100);
     });
 }
+
+#[test]
+fn a_record_of_swaps_that_cannot_be_read_is_kept_aside_and_named() {
+    let mut machine = machine(301, &[]);
+    let model = Rc::new(RefCell::new(Model::default()));
+    let shared = model.clone();
+    machine.run(async move |started| {
+        fill(&started, &shared, 20).await;
+        started.storage.stop().await.unwrap();
+    });
+    machine.kill();
+    for round in 0..2 {
+        machine.overwrite("tidelog/swaps-7", b"not a record of swaps".to_vec());
+        machine.run(async move |started| {
+            let named = started.report.damage.join("; ");
+            assert!(named.contains("tidelog/swaps-7: "), "{named}");
+            started.storage.stop().await.unwrap();
+        });
+        machine.kill();
+        let aside = format!("tidelog/swaps-7.damaged-{round}");
+        let kept = machine.disk.content(&aside).unwrap();
+        assert_eq!(kept, b"not a record of swaps");
+        assert!(machine.disk.content("tidelog/swaps-7").is_err());
+    }
+    machine.run(async move |started| {
+        assert!(started.report.damage.is_empty(), "{}", started.report);
+        check(&started, &model, "beside an unreadable record").await;
+    });
+}

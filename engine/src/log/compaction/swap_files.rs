@@ -80,7 +80,8 @@ pub(crate) async fn discard(disk: &Disk, directory: &str, base: Offset) {
 }
 
 /// Finishes every swap on record, and puts the new segments into what the checkpoints say. Done before anything reads
-/// the segments; [`forget`] once the outcome stands in the start checkpoints. Returns what cannot be understood.
+/// the segments; [`forget`] once the outcome stands in the start checkpoints. Returns what cannot
+/// be understood, which is set aside.
 pub(crate) async fn recover(
     disk: &Disk,
     known: &KnownPartitions,
@@ -92,7 +93,8 @@ pub(crate) async fn recover(
         let swaps = match decode_swaps(&bytes) {
             Ok(swaps) => swaps,
             Err(error) => {
-                damage.push(format!("{path}: {error}"));
+                let aside = set_aside(disk, &path).await?;
+                damage.push(format!("{path}: {error}; kept as {aside}"));
                 continue;
             }
         };
@@ -106,6 +108,21 @@ pub(crate) async fn recover(
         }
     }
     Ok(damage)
+}
+
+/// Renames a record that cannot be understood, so that it is there for whoever looks into it; its new name.
+async fn set_aside(disk: &Disk, path: &str) -> io::Result<String> {
+    let mut number = 0_u32;
+    let aside = loop {
+        let aside = format!("{path}.damaged-{number}");
+        if !disk.exists(&aside).await? {
+            break aside;
+        }
+        number += 1;
+    };
+    disk.rename(path, &aside).await?;
+    disk.sync_directory(TIDELOG_DIRECTORY).await?;
+    Ok(aside)
 }
 
 /// The directory of a topic that was deleted since has another name, and a new topic may have the old one.
