@@ -503,6 +503,29 @@ fn a_swap_of_a_deleted_topic_takes_nothing_from_the_new_one_of_its_name() {
 }
 
 #[test]
+fn a_full_disk_stops_cleaning_only_until_there_is_room() {
+    let mut machine = machine(300, &[]);
+    let model = Rc::new(RefCell::new(Model::default()));
+    let shared = model.clone();
+    // The record of a swap finds no room twice: for the swap, and when it is written anew.
+    machine.disk.fail_next(DiskFault::Full, "swaps-0");
+    machine.disk.fail_next(DiskFault::Full, "swaps-0");
+    machine.run(async move |started| {
+        fill(&started, &shared, 90).await;
+        sleep(&started, 1_500).await;
+        let numbers = started.storage.metrics().cleaner;
+        assert!(numbers.failures > 0 && numbers.swaps > 0, "{numbers:?}");
+        let found = check(&started, &shared, "once there is room").await;
+        assert!(found.len() < 90, "{}", found.len());
+    });
+    machine.kill();
+    machine.run(async move |started| {
+        assert!(started.report.damage.is_empty(), "{}", started.report);
+        check(&started, &model, "after a restart").await;
+    });
+}
+
+#[test]
 fn a_record_of_swaps_that_cannot_be_read_is_kept_aside_and_named() {
     let mut machine = machine(301, &[]);
     let model = Rc::new(RefCell::new(Model::default()));

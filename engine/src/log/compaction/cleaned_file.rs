@@ -72,7 +72,7 @@ impl<'a> CleanedFile<'a> {
     pub(crate) async fn push(&mut self, batch: &[u8], newest: (i64, Offset)) -> io::Result<()> {
         let header = BatchHeader::parse(batch).expect("only whole batches are written");
         if u64::from(self.info.size) + batch.len() as u64 > u64::from(SEGMENT_BYTES_LIMIT) {
-            return Err(io::Error::other("the cleaned segment would be too large"));
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         let prefix: &[u8; PREFIX_BYTES] = batch
             .first_chunk()

@@ -5,6 +5,7 @@
 //! that the checkpoints do not say; and the cleaner gives way: every slice of work ends in a sleep, however short,
 //! so that the executor looks at its connections and its disk in between.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -93,6 +94,11 @@ pub(crate) struct CleanerState {
     pub(crate) swaps: Vec<Swap>,
     /// A swap failed half-way: nothing more is cleaned until the next start.
     pub(crate) disabled: bool,
+    /// The disk was full when a swap was put on record: the record may name a swap that is not to be, and nothing is
+    /// cleaned before it was written anew.
+    pub(crate) record_in_doubt: bool,
+    /// Segments that would grow beyond what a segment may have, by partition and base offset; each was named once.
+    pub(crate) too_large: BTreeSet<(PartitionId, Offset)>,
     /// Numbers for the metrics.
     pub(crate) numbers: CleanerNumbers,
 }
@@ -248,6 +254,9 @@ async fn round(shard: &Rc<Shard>) -> bool {
     if shard.cleaner.borrow().disabled {
         return false;
     }
+    if shard.cleaner.borrow().record_in_doubt && !swap::write_record_anew(shard).await {
+        return false;
+    }
     // A start would take a file that is being written for that of a swap still on record, and rename half a segment.
     if !shard.cleaner.borrow().swaps.is_empty() && !settle(shard).await {
         return false;
@@ -271,7 +280,11 @@ async fn round(shard: &Rc<Shard>) -> bool {
     });
     let mut cleaner = false;
     for (id, _) in candidates {
-        if is_over(shard) || shard.cleaner.borrow().disabled {
+        let stops = {
+            let cleaner = shard.cleaner.borrow();
+            cleaner.disabled || cleaner.record_in_doubt
+        };
+        if is_over(shard) || stops {
             break;
         }
         cleaner |= clean(shard, id).await;
@@ -284,7 +297,7 @@ async fn round(shard: &Rc<Shard>) -> bool {
 
 /// Both checkpoints take note of what was swapped, and how far each log is clean is written down.
 async fn settle(shard: &Rc<Shard>) -> bool {
-    if shard.cleaner.borrow().disabled {
+    if shard.cleaner.borrow().disabled || shard.cleaner.borrow().record_in_doubt {
         return false;
     }
     let settled = match swap::settle(shard).await {
@@ -306,6 +319,9 @@ pub(crate) async fn write_offsets(shard: &Shard) {
         cleaner
             .first_dirty
             .retain(|id, _| partitions.contains_key(id));
+        cleaner
+            .too_large
+            .retain(|(id, _)| partitions.contains_key(id));
         cleaner.first_dirty.clone()
     };
     if offsets.is_empty() {

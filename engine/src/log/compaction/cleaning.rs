@@ -50,6 +50,8 @@ pub(crate) enum Outcome {
 enum GroupError {
     /// The segment with this base offset is damaged.
     Damaged(Offset),
+    /// The new segment would have more bytes than a segment may.
+    TooLarge,
     /// Nothing is to be cleaned any more.
     Interrupted,
     Io(io::Error),
@@ -57,7 +59,10 @@ enum GroupError {
 
 impl From<io::Error> for GroupError {
     fn from(error: io::Error) -> Self {
-        GroupError::Io(error)
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => GroupError::TooLarge,
+            _ => GroupError::Io(error),
+        }
     }
 }
 
@@ -182,7 +187,9 @@ impl Job<'_> {
             {
                 Ok(()) => builder.end_segment(self.next_base(index)),
                 // Its keys supersede nothing; it will not be cleaned either.
-                Err(GroupError::Damaged(_)) => builder.end_segment(self.next_base(index)),
+                Err(GroupError::Damaged(_) | GroupError::TooLarge) => {
+                    builder.end_segment(self.next_base(index));
+                }
                 Err(GroupError::Interrupted) => return Ok(None),
                 Err(GroupError::Io(error)) => return Err(error),
             }
@@ -250,11 +257,26 @@ impl Job<'_> {
                 self.shard.cleaner.borrow_mut().numbers.damaged_segments += 1;
                 continue;
             }
+            if self.is_too_large(&group) {
+                filter.transactions.step_over();
+                continue;
+            }
             let before = filter.transactions.clone();
             match self.clean_group(&group, filter, pace).await {
                 Ok(()) => {}
                 Err(GroupError::Interrupted) => return Ok(false),
                 Err(GroupError::Io(error)) => return Err(error),
+                Err(GroupError::TooLarge) => {
+                    // Each segment for itself, and one that grows even so is left as it is.
+                    filter.transactions = before;
+                    match &group[..] {
+                        [segment] => self.leave_too_large(segment, &mut groups),
+                        _ => group
+                            .iter()
+                            .rev()
+                            .for_each(|segment| groups.push_front(vec![*segment])),
+                    }
+                }
                 Err(GroupError::Damaged(base)) => {
                     // It is quarantined now: the others are cleaned without it.
                     filter.transactions = before;
@@ -273,11 +295,30 @@ impl Job<'_> {
         Ok(true)
     }
 
+    fn leave_too_large(&self, segment: &SegmentInfo, groups: &mut VecDeque<Vec<SegmentInfo>>) {
+        let base = segment.base_offset;
+        tracing::warn!(
+            directory = &*self.directory,
+            %base,
+            "a segment would be too large once it is cleaned, and stays as it is"
+        );
+        let mut cleaner = self.shard.cleaner.borrow_mut();
+        cleaner.too_large.insert((self.id, base));
+        groups.push_front(vec![*segment]);
+    }
+
+    fn is_too_large(&self, group: &[SegmentInfo]) -> bool {
+        let too_large = &self.shard.cleaner.borrow().too_large;
+        let mut bases = group.iter().map(|segment| segment.base_offset);
+        bases.any(|base| too_large.contains(&(self.id, base)))
+    }
+
     fn stretches(&self, segments: &[SegmentInfo], end: Offset) -> Vec<Stretch> {
         let mut stretches: Vec<Stretch> = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
             let next = segments.get(index + 1).map_or(end, |next| next.base_offset);
-            if self.is_untouchable(segment.base_offset, next) {
+            let alone = std::slice::from_ref(segment);
+            if self.is_too_large(alone) || self.is_untouchable(segment.base_offset, next) {
                 stretches.push(Stretch::Damaged(*segment));
                 continue;
             }

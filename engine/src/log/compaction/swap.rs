@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::cleaned_file::CleanedSegment;
 use super::swap_files;
 use super::swap_record::{Swap, encode_swaps, swaps_name};
+use crate::log::admission::is_out_of_space;
 use crate::log::journal::files::TIDELOG_DIRECTORY;
 use crate::log::segment::SegmentInfo;
 use crate::log::segment_indexes::ActiveIndex;
@@ -71,8 +72,13 @@ pub(crate) async fn swap(
         has_aborted: !aborted.is_empty(),
     };
     shard.cleaner.borrow_mut().swaps.push(swap.clone());
+    if let Err(error) = write_record(shard).await {
+        if is_out_of_space(&error) {
+            return Err(call_off(shard, id, directory, error));
+        }
+        return give_up(shard, id, directory, error);
+    }
     let result = async {
-        write_record(shard).await?;
         shard.with_partition(id, |partition| partition.renaming = true);
         let renaming = swap_files::rename_log(&shard.disk, &swap);
         shard.files.exchange(id, swap.replaced[0], renaming).await?;
@@ -84,22 +90,64 @@ pub(crate) async fn swap(
         swap_files::finish(&shard.disk, &swap).await
     }
     .await;
+    if let Err(error) = result {
+        return give_up(shard, id, directory, error);
+    }
+    release(shard, id);
+    Ok(SwapOutcome::Swapped)
+}
+
+/// Others may be at work on the segments again.
+fn release(shard: &Rc<Shard>, id: PartitionId) {
     shard.with_partition(id, |partition| {
         partition.log.end_swap();
         partition.renaming = false;
         segment_removal::remove_below_log_start(shard, partition);
     });
     shard.written.notify_all();
-    if let Err(error) = result {
-        tracing::error!(
-            directory,
-            %error,
-            "a cleaned segment could not be put in place: this shard cleans nothing more until the next start"
-        );
-        shard.cleaner.borrow_mut().disabled = true;
-        return Err(error);
+}
+
+fn give_up(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    directory: &str,
+    error: io::Error,
+) -> io::Result<SwapOutcome> {
+    release(shard, id);
+    tracing::error!(
+        directory,
+        %error,
+        "a cleaned segment could not be put in place: this shard cleans nothing more until the next start"
+    );
+    shard.cleaner.borrow_mut().disabled = true;
+    Err(error)
+}
+
+/// The record found no room, and nothing was renamed: the old segments stay in use. Whether the record names the swap
+/// is not known, so the cleaned files stay, too, until it was written anew: a start in between may finish the swap.
+fn call_off(shard: &Rc<Shard>, id: PartitionId, directory: &str, error: io::Error) -> io::Error {
+    {
+        let mut cleaner = shard.cleaner.borrow_mut();
+        cleaner.swaps.pop();
+        cleaner.record_in_doubt = true;
     }
-    Ok(SwapOutcome::Swapped)
+    release(shard, id);
+    tracing::warn!(directory, %error, "no room to put a cleaned segment in place: cleaning goes on when there is");
+    error
+}
+
+/// Writes the record without the swap that was called off. False if there is still no room.
+pub(super) async fn write_record_anew(shard: &Shard) -> bool {
+    match write_record(shard).await {
+        Ok(()) => {
+            shard.cleaner.borrow_mut().record_in_doubt = false;
+            true
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the record of swaps cannot be written yet");
+            false
+        }
+    }
 }
 
 /// Whether the segments are still those that were cleaned and nobody is at work on them; then nobody will be.

@@ -84,6 +84,8 @@ pub enum DiskFault {
     Read,
     /// A write: EIO, after some of its blocks landed.
     Write,
+    /// A write that finds no room: ENOSPC, and nothing of it landed.
+    Full,
     /// A flush of a file or directory: EIO, and what it should have flushed is dropped.
     Flush,
 }
@@ -659,7 +661,12 @@ impl OpenFile {
             .sim
             .trace("submit", &[number, position, content.len() as u64]);
         let fails = shared.write_fails(&self.path);
+        let full = shared.planned(DiskFault::Full, &self.path, "disk_full");
         self.pass_time().await?;
+        if full {
+            shared.media.borrow_mut().withdraw(number);
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let blocks = shared.media.borrow().blocks_left(number);
         if fails {
             let landed = shared.sim.random_below(blocks as u64) as usize;
