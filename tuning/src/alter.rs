@@ -2,6 +2,7 @@
 //!
 //! Pure; runs where the metadata log is written. The error kinds and messages are Kafka's (golden/configs).
 
+use crate::broker::BrokerConfig;
 use crate::describe::Resource;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::setting::{Dynamic, Kind, Problem, Scope, split_list};
@@ -91,6 +92,47 @@ pub fn validate(resource: Resource, name: &str, value: Option<&str>) -> Result<(
         }
     }
     accept(resource.scope(), name, value)?;
+    Ok(())
+}
+
+/// Whether a group may have these values of its own: each within the bounds that the broker sets, and heartbeats often
+/// enough for the session, in Kafka's order and words.
+pub fn check_group(
+    broker: &BrokerConfig,
+    own: &BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<i64>().ok());
+    let of_group = |what: &str| {
+        let own = own.get(&format!("consumer.{what}.ms"));
+        let text = own.map(String::as_str);
+        number(text.or_else(|| broker.value(&format!("group.consumer.{what}.ms"))))
+    };
+    for what in [
+        "heartbeat.interval",
+        "session.timeout",
+        "assignment.interval",
+    ] {
+        let value = of_group(what);
+        let bounds = [("min", "greater"), ("max", "less")];
+        for (bound, relation) in bounds {
+            let bound = format!("group.consumer.{bound}.{what}.ms");
+            let limit = number(broker.value(&bound));
+            let is_beyond = match relation {
+                "greater" => value < limit,
+                _ => value > limit,
+            };
+            if is_beyond {
+                return Err(ConfigError::config(format!(
+                    "consumer.{what}.ms must be {relation} than or equal to {bound}"
+                )));
+            }
+        }
+    }
+    if of_group("session.timeout") <= of_group("heartbeat.interval") {
+        return Err(ConfigError::config(
+            "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms",
+        ));
+    }
     Ok(())
 }
 

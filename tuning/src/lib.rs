@@ -23,7 +23,7 @@ mod table;
 mod toml_file;
 pub mod topic;
 
-pub use alter::{AlterOperation, apply_incremental, validate};
+pub use alter::{AlterOperation, apply_incremental, check_group, validate};
 pub use broker::{BrokerConfig, ConfigSource, Durability};
 pub use describe::{ConfigSynonym, DescribedConfig, Resource, describe};
 pub use error::{ConfigError, ConfigErrorKind};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tuning::{
     BrokerConfig, ConfigErrorKind, ConfigSource, DescribedConfig, Dynamic, Resource, Support,
-    describe, lookup, validate,
+    check_group, describe, lookup, validate,
 };
 
 fn golden(name: &str) -> Value {
@@ -179,7 +179,15 @@ fn codes(file: &str) -> Vec<(String, String, i64)> {
 }
 
 fn our_code(resource: Resource, name: &str, value: &str) -> i64 {
-    match validate(resource, name, (value != "<null>").then_some(value)) {
+    let result = validate(resource, name, (value != "<null>").then_some(value));
+    let result = result.and_then(|()| match resource {
+        Resource::Group => {
+            let own = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            check_group(&BrokerConfig::default(), &own)
+        }
+        _ => Ok(()),
+    });
+    match result {
         Ok(()) => 0,
         Err(error) if error.kind == ConfigErrorKind::InvalidConfig => 40,
         Err(_) => 42,

@@ -74,6 +74,9 @@ pub fn alter(
         let present = image.overrides(&resource);
         let future = apply(&resource, &present, wanted)?;
         check_eligible_leaders(image, &resource, &present, &future)?;
+        if resource.kind == ResourceKind::Group {
+            tuning::check_group(&image.broker_config, &future)?;
+        }
         let first = records.len();
         push_difference(&mut records, &resource, &present, &future);
         let mut new = records[first..].iter();
@@ -349,6 +352,42 @@ mod tests {
             "6000".to_owned(),
         )]);
         assert_eq!(image.overrides(&group), left);
+    }
+
+    #[test]
+    fn a_groups_settings_lie_within_the_brokers_bounds() {
+        let pairs = [("group.consumer.min.session.timeout.ms", "10000")];
+        let config = tuning::BrokerConfig::from_pairs(&pairs).unwrap();
+        let image = MetadataImage::empty("cluster", std::sync::Arc::new(config));
+        let refusal = |name: &str, value: &str| {
+            let group = AlterResource {
+                kind: ResourceKind::Group as i8,
+                name: "g".to_owned(),
+                change: Change::Incremental,
+                changes: vec![change(name, 0, Some(value))],
+            };
+            let (mut results, records) = alter(&image, &[group]);
+            assert_eq!(records.is_empty(), results[0].is_err());
+            results.remove(0).err().map(|error| {
+                assert_eq!(error.kind, Kind::InvalidConfig);
+                error.message.unwrap_or_default()
+            })
+        };
+        let session = "consumer.session.timeout.ms";
+        assert_eq!(
+            refusal(session, "10000"),
+            None,
+            "below Kafka's default of the bound"
+        );
+        let text = "consumer.session.timeout.ms must be greater than or equal to \
+                    group.consumer.min.session.timeout.ms";
+        assert_eq!(refusal(session, "9999").as_deref(), Some(text));
+        let text = "consumer.heartbeat.interval.ms must be less than or equal to \
+                    group.consumer.max.heartbeat.interval.ms";
+        assert_eq!(
+            refusal("consumer.heartbeat.interval.ms", "15001").as_deref(),
+            Some(text)
+        );
     }
 
     #[test]
