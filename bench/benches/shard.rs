@@ -127,7 +127,7 @@ fn journal(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A start on a directory whose storage ended without a stop, with 4 MiB that only the journal has.
+/// A start on what a directory holds while its storage runs, as after the end of its process, with 4 MiB that only the journal has.
 fn recovery(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recovery");
     group.sample_size(10);
@@ -139,8 +139,13 @@ fn recovery(criterion: &mut Criterion) {
 
 fn recover_once() -> Duration {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().to_owned();
+    let (path, killed) = (
+        directory.path().join("node"),
+        directory.path().join("killed"),
+    );
+    let copy = killed.clone();
     block_on(move |runtime| async move {
+        std::fs::create_dir(&path).expect("a temporary directory");
         let storage = start(&runtime, &path, false).await;
         for _ in 0..64 {
             let pending: Vec<_> = (0..4)
@@ -150,16 +155,29 @@ fn recover_once() -> Duration {
                 append.await.expect("the append is durable");
             }
         }
-        // The executor ends here, and with it everything that only memory holds.
+        // Files stay locked while their process lives: what the end of it would leave is what lies there now.
+        copy_folder(&path, &copy);
+        storage.stop().await.expect("storage stops");
     });
-    let path = directory.path().to_owned();
     block_on(move |runtime| async move {
         let begun = Instant::now();
-        let storage = start(&runtime, &path, true).await;
+        let storage = start(&runtime, &killed, true).await;
         let elapsed = begun.elapsed();
         storage.stop().await.expect("storage stops");
         elapsed
     })
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a temporary directory");
+    for entry in std::fs::read_dir(from).expect("it is there") {
+        let path = entry.expect("it is there").path();
+        let copy = to.join(path.file_name().expect("an entry has a name"));
+        match path.is_dir() {
+            true => copy_folder(&path, &copy),
+            false => drop(std::fs::copy(&path, &copy).expect("there is space")),
+        }
+    }
 }
 
 /// One call from an executor to another and back, one at a time and 64 at a time.
