@@ -6,7 +6,7 @@ Run beside a broker that is pinned to core 0 (`taskset -c 0 broker.py tidelog 20
 loadgen/README.md); generators run on core 1. Needs librdkafka's rdkafka_performance (install_generator in .ci/lib.sh).
 Prints one line per run and a verdict per check.
 """
-import argparse, json, os, re, statistics, subprocess, tempfile, time
+import argparse, json, os, re, resource, signal, statistics, subprocess, tempfile, time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 CACHE = os.environ.get("TIDELOG_CACHE") or os.path.expanduser("~/.cache/tidelog")
@@ -29,8 +29,8 @@ def saturate(address, topic, megabytes, batch, in_flight, *flags):
                    "--in-flight", str(in_flight), *flags)
 
 
-def performance(address, *flags):
-    command = [*GENERATOR_CORE, PERFORMANCE, "-P", "-t", "checks-other", "-b", address, "-s", "1024", "-a", "1", "-q", "-X", "broker.address.family=v4", *flags]
+def performance(address, topic, *flags):
+    command = [*GENERATOR_CORE, PERFORMANCE, "-P", "-t", topic, "-b", address, "-s", "1024", "-a", "1", "-q", "-X", "broker.address.family=v4", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-500:]
     return done.stdout + done.stderr
@@ -55,16 +55,27 @@ def outruns_the_broker(o, batch, in_flight):
     verdict(f"generates at least twice what the broker takes, {batch} B", able / max(took, rate(broker)), able >= 2 * max(took, rate(broker)))
 
 
+def children_cpu():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def agrees_when_saturated(o, batch, in_flight):
-    ours, theirs = [], []
+    """Both write the same records into the same partition, with acks=1, no keys, no compression. The topic exists before either
+    begins, and goes after both, so that the disk does not fill up."""
+    topic, ours, theirs = f"checks-both-{batch}", [], []
     for _ in range(o.rounds):
-        begun = time.monotonic()
-        text = performance(o.address, "-c", str(o.megabytes * 1000), "-X", f"batch.size={batch}", "-X", "linger.ms=5", "-X", f"max.in.flight={in_flight}")
+        loadgen(o.address, "--topic", topic, "--rate", "max", "--records", "1", "--recreate-topics")
+        begun, cpu = time.monotonic(), children_cpu()
+        text = performance(o.address, topic, "-c", str(o.megabytes * 1000), "-X", f"batch.size={batch}", "-X", "linger.ms=5", "-X", f"max.in.flight={in_flight}")
         said = re.findall(r"% (\d+) messages produced .*?in (\d+)ms", text)
         seconds = int(said[-1][1]) / 1000 if said else time.monotonic() - begun
+        busy = (children_cpu() - cpu) / (time.monotonic() - begun)
         theirs.append(o.megabytes * 1.024 / seconds)
-        ours.append(saturate(o.address, "checks-ours", o.megabytes, batch, in_flight, "--linger-ms", "5")["throughput"]["megabytes_per_s"])
-        print(f"{batch} B batches, {in_flight} in flight: loadgen {ours[-1]:.0f} MB/s, rdkafka_performance {theirs[-1]:.0f} MB/s", flush=True)
+        mine = saturate(o.address, topic, o.megabytes, batch, in_flight, "--linger-ms", "5", "--delete-topics")
+        ours.append(mine["throughput"]["megabytes_per_s"])
+        print(f"{batch} B batches, {in_flight} in flight: loadgen {ours[-1]:.0f} MB/s ({mine['generator']['busy'][0]:.0%} of its core), "
+              f"rdkafka_performance {theirs[-1]:.0f} MB/s ({busy:.0%})", flush=True)
     ratio = statistics.median(ours) / statistics.median(theirs)
     verdict(f"saturated throughput within 10 %, {batch} B", ratio, 0.9 <= ratio <= 1.1)
 
@@ -73,7 +84,7 @@ def agrees_on_latency(o, rate, seconds):
     file = os.path.join(WORK, "latencies")
     rows = {"p50": [], "p99": []}
     for _ in range(o.rounds):
-        performance(o.address, "-c", str(rate * seconds), "-r", str(rate), "-l", "-A", file, "-X", "linger.ms=0", "-X", "batch.size=16384")
+        performance(o.address, "checks-latency", "-c", str(rate * seconds), "-r", str(rate), "-l", "-A", file, "-X", "linger.ms=0", "-X", "batch.size=16384")
         with open(file) as f:
             theirs = sorted(int(line) / 1000 for line in f)
         ours = loadgen(o.address, "--topic", "checks-latency", "--rate", str(rate), "--duration", str(seconds), "--batch-bytes", "16384")["latency_ms"]
@@ -83,6 +94,28 @@ def agrees_on_latency(o, rate, seconds):
     for name, pairs in rows.items():
         mine, other = (statistics.median(column) for column in zip(*pairs))
         verdict(f"{name} at {rate}/s within 0.5 ms or 15 %: {mine:.3f} and {other:.3f} ms", mine / other, abs(mine - other) <= max(0.5, 0.15 * other))
+
+
+def shows_a_pause(o, rate=500, seconds=6):
+    """The broker stands still for one second: what was due in it waited, half of it for more than half a second."""
+    out = os.path.join(WORK, "pause.json")
+    command = [*GENERATOR_CORE, LOADGEN, "produce", "--bootstrap", o.address, "--topic", "checks-pause", "--rate", str(rate), "--duration", str(seconds),
+               "--batch-bytes", "1", "--acks", "1", "-q", "--json", out]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(2)
+    os.kill(int(o.pid), signal.SIGSTOP)
+    try:
+        time.sleep(1)
+    finally:
+        os.kill(int(o.pid), signal.SIGCONT)
+    running.wait(120)
+    with open(out) as f:
+        document = json.load(f)
+    above = lambda ms: next((1 - share for share, at in document["percentiles"] if at >= ms), 0)
+    verdict("a second's pause is the longest latency", document["latency_ms"]["max"] / 1000, 950 <= document["latency_ms"]["max"] <= 1300)
+    for ms in (100, 500, 900):
+        ratio = above(ms) * seconds / (1 - ms / 1000)
+        verdict(f"records above {ms} ms, of those that a pause of a second makes", ratio, 0.8 <= ratio <= 1.5)
 
 
 FAILED = []
@@ -111,6 +144,7 @@ def main():
     for batch, in_flight in ((524288, 5), (16384, 5)):
         agrees_when_saturated(o, batch, in_flight)
     agrees_on_latency(o, o.rate, o.seconds)
+    shows_a_pause(o)
     raise SystemExit(bool(FAILED))
 
 
