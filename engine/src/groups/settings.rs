@@ -1,8 +1,11 @@
 //! What the broker's configuration says about groups, read once per turn.
 
+use std::collections::BTreeMap;
+
 use tuning::BrokerConfig;
 
 use super::OFFSETS_TOPIC;
+use super::consumer::ConsumerGroupSettings;
 use crate::cluster::MetadataImage;
 
 /// The settings that decisions use; times in milliseconds.
@@ -24,6 +27,8 @@ pub struct GroupSettings {
     pub retention_check_ms: i64,
     /// `max.message.bytes` of the offsets topic: what one decision may write.
     pub batch_bytes_max: usize,
+    /// Those of consumer groups without values of their own.
+    pub consumer: ConsumerGroupSettings,
 }
 
 impl GroupSettings {
@@ -49,6 +54,7 @@ impl GroupSettings {
             metadata_bytes_max: size(config.offset_metadata_max_bytes()),
             offsets_retention_ms: i64::from(config.offsets_retention_minutes()) * 60_000,
             retention_check_ms: config.offsets_retention_check_interval_ms().max(1),
+            consumer: ConsumerGroupSettings::of(config, &BTreeMap::new()),
             batch_bytes_max: size(config.topic_defaults().max_message_bytes),
         }
     }

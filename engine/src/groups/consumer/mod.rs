@@ -119,6 +119,8 @@ pub struct ConsumerGroup {
     has_partition_metadata: bool,
     /// Offset of the metadata that the hash was last compared with; not durable.
     metadata_checked: i64,
+    /// Every member's pattern is resolved and every pattern has a member, and no record changed that; not durable.
+    patterns_settled: bool,
 }
 
 impl ConsumerGroup {
@@ -140,6 +142,7 @@ impl ConsumerGroup {
             holders: BTreeMap::new(),
             has_partition_metadata: false,
             metadata_checked: -1,
+            patterns_settled: false,
         }
     }
 
@@ -220,6 +223,12 @@ impl ConsumerGroup {
 
     /// Applies a record, one that a decision just made or one from the log.
     pub fn replay(&mut self, record: &ConsumerRecord) {
+        if matches!(
+            record,
+            ConsumerRecord::Member(..) | ConsumerRecord::Pattern(..)
+        ) {
+            self.patterns_settled = false;
+        }
         match record {
             ConsumerRecord::Group(value) => {
                 let value = value.unwrap_or(GroupEpoch {
@@ -422,6 +431,7 @@ impl ConsumerGroup {
     pub(crate) fn assert_same_but_for_the_last_look(&self, other: &Self) {
         let mut same = self.clone();
         same.metadata_checked = other.metadata_checked;
+        same.patterns_settled = other.patterns_settled;
         assert_eq!(format!("{same:?}"), format!("{other:?}"));
     }
 

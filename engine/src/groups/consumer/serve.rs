@@ -1,6 +1,7 @@
 //! The seam between a partition's groups and the consumer protocol: finds or makes the group, lets it decide, writes what
 //! changed, and exchanges the group for one of the other kind where a migration says so.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use net::messages::group_records::group_metadata::{GroupMetadataValue, MemberMetadata};
@@ -19,6 +20,7 @@ use crate::groups::error::GroupError;
 use crate::groups::partition::{Group, GroupPartition};
 use crate::groups::record::GroupRecord;
 use crate::groups::request::{GroupReply, GroupRequest};
+use crate::groups::settings::GroupSettings;
 use crate::groups::timers::TimerKey;
 use crate::groups::turn::{EncodedRecord, RECORD_OVERHEAD_BYTES, Token, Turn, batch_bytes};
 use crate::limits::GROUPS_PER_PARTITION_MAX;
@@ -48,7 +50,7 @@ pub fn handle(
         GroupRequest::ConsumerDescribe(name) => {
             let reply = match partition.groups.get(&name) {
                 Some(Group::Consumer(group)) => {
-                    let settings = settings_of(turn.image, &name);
+                    let settings = settings_of(turn.settings, turn.image, &name);
                     GroupReply::ConsumerDescribed(Box::new(group.describe(&settings)))
                 }
                 Some(Group::Classic(_)) => GroupReply::Failed(GroupError::InconsistentProtocol),
@@ -168,7 +170,7 @@ pub fn fire(partition: &mut GroupPartition, turn: &mut Turn<'_>, key: TimerKey) 
 pub fn loaded(partition: &mut GroupPartition, turn: &mut Turn<'_>) {
     for (name, group) in &partition.groups {
         if let Group::Consumer(group) = group {
-            let settings = settings_of(turn.image, name);
+            let settings = settings_of(turn.settings, turn.image, name);
             group.arm_timers(turn.now, &settings, turn.timers);
         }
     }
@@ -188,14 +190,20 @@ pub fn make_room_for_classic(partition: &mut GroupPartition, turn: &mut Turn<'_>
     }
 }
 
-fn settings_of(image: &MetadataImage, name: &str) -> ConsumerGroupSettings {
+/// The broker's settings, read once; a group with values of its own has them read for each decision.
+fn settings_of<'t>(
+    settings: &'t GroupSettings,
+    image: &MetadataImage,
+    name: &str,
+) -> Cow<'t, ConsumerGroupSettings> {
     let resource = ConfigResource {
         kind: ResourceKind::Group,
         name: name.to_owned(),
     };
-    let none = Default::default();
-    let overrides = image.configs.get(&resource).unwrap_or(&none);
-    ConsumerGroupSettings::of(&image.broker_config, overrides)
+    match image.configs.get(&resource) {
+        Some(own) => Cow::Owned(ConsumerGroupSettings::of(&image.broker_config, own)),
+        None => Cow::Borrowed(&settings.consumer),
+    }
 }
 
 /// Lets `group` decide; the records are returned, not yet written.
@@ -204,7 +212,7 @@ fn run<R>(
     turn: &mut Turn<'_>,
     decision: impl FnOnce(&mut ConsumerGroup, &mut Work<'_>) -> R,
 ) -> (R, Changes) {
-    let settings = settings_of(turn.image, group.id());
+    let settings = settings_of(turn.settings, turn.image, group.id());
     let (mut records, mut undo) = (Vec::new(), Vec::new());
     let mut work = Work {
         now: turn.now,
@@ -268,7 +276,7 @@ fn heartbeat(
     request: &ConsumerHeartbeat,
 ) -> Result<HeartbeatAccepted, ConsumerGroupError> {
     let name = &request.group;
-    request.validate(&settings_of(turn.image, name))?;
+    request.validate(&settings_of(turn.settings, turn.image, name))?;
     let found = match partition.groups.get(name) {
         Some(Group::Consumer(_)) => true,
         Some(Group::Classic(_)) if request.epoch == JOIN_EPOCH => false,
@@ -356,7 +364,7 @@ fn may_upgrade(
     name: &Arc<str>,
     members: usize,
 ) -> bool {
-    let settings = settings_of(turn.image, name);
+    let settings = settings_of(turn.settings, turn.image, name);
     let is_of_consumers = matches!(
         partition.groups.get(name),
         Some(Group::Classic(group)) if group.is_of_consumers()

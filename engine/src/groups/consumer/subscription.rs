@@ -94,11 +94,18 @@ impl ConsumerGroup {
     /// changed. New patterns are left to [`ConsumerGroup::resolve_patterns`], right after this decision: as in Kafka a
     /// member first gets what it names, then what it describes.
     pub(super) fn refresh_patterns(&mut self, work: &mut Work<'_>) -> bool {
-        if self.has_unresolved_pattern() {
+        if self.patterns_settled && self.metadata_checked == work.image.offset {
+            // Most heartbeats: nobody is asked again what it wants.
+            return false;
+        }
+        let unresolved = self.has_unresolved_pattern();
+        if unresolved {
             let key = TimerKey::ConsumerRefresh(self.id.clone());
             work.timers.arm(key, work.now.monotonic_ms);
         }
-        self.match_patterns(false, work)
+        let changed = self.match_patterns(false, work);
+        self.patterns_settled = !unresolved;
+        changed
     }
 
     /// Matches the new patterns as well; the group goes on if one names topics.
