@@ -69,7 +69,12 @@ async fn ask_partition(
         reply,
     };
     if owner == shard.id() {
+        let gives_way = looks_at_whole_groups(&call.request);
         shard.groups().take(call);
+        if gives_way {
+            // A request may name many groups, and nothing else on this way to one's own core gives way.
+            context.runtime().yield_now().await;
+        }
     } else {
         // Carried out whether or not somebody waits for the mesh's own answer.
         drop(shard.mesh().send(owner, ShardRequest::Group(call)).await);
@@ -83,6 +88,18 @@ async fn ask_partition(
         Some(Ok(reply)) => reply,
         _ => GroupReply::Failed(GroupError::NotAvailable),
     }
+}
+
+/// Whether an answer takes as long as a group has members or offsets, and one request asks for several.
+fn looks_at_whole_groups(request: &GroupRequest) -> bool {
+    matches!(
+        request,
+        GroupRequest::Describe(_)
+            | GroupRequest::ConsumerDescribe(_)
+            | GroupRequest::FetchOffsets(_)
+            | GroupRequest::DeleteGroup(_)
+            | GroupRequest::List(_)
+    )
 }
 
 /// A member id as Kafka makes them: the instance id or the client's name, and a random UUID.
