@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cli;
 pub mod cluster;
+pub mod consumer_lag;
 pub mod data_directory;
 pub mod groups;
 pub mod limits;

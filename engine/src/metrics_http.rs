@@ -12,6 +12,7 @@ use net::platform::{DetachedStream, Listener};
 use tracing::debug;
 
 use crate::api::versions;
+use crate::consumer_lag;
 use crate::log::RecoveryReport;
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
@@ -130,6 +131,7 @@ async fn text(shard: &Shard, found: &RecoveryReport) -> String {
             .map_or_else(|| key.to_string(), |served| format!("{:?}", served.key));
         let _ = writeln!(out, "tidelog_requests_total{{api=\"{api}\"}} {requests}");
     }
+    consumer_lag::write(shard, &mut out).await;
     out
 }
 

@@ -161,3 +161,56 @@ fn a_commit_for_a_partition_that_does_not_exist_is_refused_alone() {
     );
     assert_eq!(committed(&outsider, "small"), Offset::Offset(1));
 }
+
+#[test]
+fn the_metrics_page_says_how_far_groups_are_behind() {
+    use std::io::{Read, Write};
+    let mut sets = FAST.to_vec();
+    sets.push(("metrics.listener", "127.0.0.1:0"));
+    let node = TestNode::start(&sets);
+    produce(&node, "read", &[], &values("v", 10));
+    let reader = member(&node, "behind", "read", &[]);
+    until(&[&reader], |read| read.len() == 10);
+    let page = || {
+        let mut stream = std::net::TcpStream::connect(node.metrics()).expect("connects");
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("text");
+        text
+    };
+    assert!(!page().contains("kafka_consumergroup_lag{"));
+    commit(&reader, "read", 7);
+    let text = page();
+    let labels = r#"consumergroup="behind",partition="0",topic="read""#;
+    let ends: i64 = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("kafka_topic_partition_current_offset{"))
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .expect("a value")
+                .parse::<i64>()
+                .expect("a number")
+        })
+        .sum();
+    for line in [
+        format!("kafka_consumergroup_current_offset{{{labels}}} 7"),
+        format!("kafka_consumergroup_lag{{{labels}}} {}", (ends - 7).max(0)),
+        "tidelog_group_offsets_left_out 0".to_owned(),
+        "tidelog_group_offsets_committed_total 1".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    // A commit that is refused is none.
+    let outsider: BaseConsumer = node
+        .client(&[("group.id", "behind")])
+        .create()
+        .expect("a consumer");
+    let mut wish = TopicPartitionList::new();
+    wish.add_partition_offset("read", 0, Offset::Offset(1))
+        .expect("a good offset");
+    outsider
+        .commit(&wish, CommitMode::Sync)
+        .expect_err("the group has members");
+    assert!(page().contains("\ntidelog_group_offsets_committed_total 1\n"));
+}

@@ -130,6 +130,21 @@ impl GroupMetrics {
     }
 }
 
+/// What a group committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupOffset {
+    /// The group.
+    pub group: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The topic's incarnation; all zero if it is not known.
+    pub topic_id: TopicId,
+    /// The next offset to read.
+    pub offset: i64,
+}
+
 /// One partition of the offsets topic.
 struct Seat {
     id: PartitionId,
@@ -303,6 +318,35 @@ impl Coordinator {
         for seat in seats {
             seat.dismiss(GroupError::NotAvailable);
         }
+    }
+
+    /// The first `count_max` of its committed offsets, partition by partition, and how many there are beyond.
+    #[must_use]
+    pub fn committed(&self, count_max: usize) -> (Vec<GroupOffset>, u64) {
+        let (mut found, mut all) = (Vec::new(), 0);
+        for seat in self.inner.seats.borrow().values() {
+            let state = seat.state.borrow();
+            let Some(partition) = state.as_ref() else {
+                continue;
+            };
+            all += partition.offsets.len();
+            for group in partition.offsets.groups() {
+                if found.len() >= count_max {
+                    break;
+                }
+                let left = count_max - found.len();
+                let offsets = partition.offsets.of_group(group).take(left);
+                found.extend(offsets.map(|(topic, index, committed)| GroupOffset {
+                    group: group.clone(),
+                    topic: topic.clone(),
+                    partition: index,
+                    topic_id: committed.topic_id,
+                    offset: committed.offset,
+                }));
+            }
+        }
+        let left_out = all - found.len();
+        (found, left_out as u64)
     }
 
     /// What it counts.

@@ -9,6 +9,7 @@ use super::view::ClusterView;
 use crate::api::fetch_session::{FetchKind, PartitionName, SessionAnswer, SessionRequest, Told};
 use crate::cluster::{ControlRequest, ControlResponse};
 use crate::groups::GroupCall;
+use crate::groups::coordinator::GroupOffset;
 use crate::log::{AppendError, Appended, FoundOffset, ReadError, StorageError};
 use crate::metrics::ShardMetrics;
 use crate::partition::{
@@ -46,6 +47,8 @@ pub enum ShardRequest {
     Connection(Accepted),
     /// Add up the counters.
     Metrics,
+    /// What groups committed, as far as a page of metrics names it.
+    GroupOffsets,
     /// Close connections when their requests are answered.
     Drain,
     /// Write everything behind and end.
@@ -90,6 +93,8 @@ pub enum ShardResponse {
     Published(Result<(), StorageError>),
     /// To `Metrics`.
     Metrics(Box<ShardMetrics>),
+    /// To `GroupOffsets`, with the number of those left out.
+    GroupOffsets(Vec<GroupOffset>, u64),
     /// To `Stop`.
     Stopped(Box<Result<crate::log::StoppedShard, StorageError>>),
     /// To requests that only need to be carried out.

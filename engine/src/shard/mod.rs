@@ -36,6 +36,7 @@ use crate::api::fetch_session::{
 use crate::cluster::producer_ids::ProducerIdBlock;
 use crate::cluster::{ControlRequest, ControlResponse, MetadataImage, PartitionImage, TopicImage};
 use crate::groups::{Coordinator, OFFSETS_TOPIC};
+use crate::limits::METRIC_GROUP_OFFSETS_MAX;
 use crate::log::compaction::CleanerSettings;
 use crate::log::{Generation, RecoveredPartition, Storage, StorageError};
 use crate::metrics::{Counters, ShardMetrics};
@@ -487,6 +488,10 @@ impl Shard {
                 ShardResponse::Done
             }
             ShardRequest::Metrics => ShardResponse::Metrics(Box::new(self.metrics())),
+            ShardRequest::GroupOffsets => {
+                let (offsets, left_out) = self.groups().committed(METRIC_GROUP_OFFSETS_MAX);
+                ShardResponse::GroupOffsets(offsets, left_out)
+            }
             ShardRequest::Drain => {
                 self.drain().await;
                 ShardResponse::Done
