@@ -6,7 +6,6 @@ use std::time::Duration;
 use engine::platform::sim::SimDiskOptions;
 use net::client::Client;
 use net::messages::ApiKey;
-use net::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use net::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
@@ -14,27 +13,12 @@ use net::records::BatchBuilder;
 use net::wire::{Reader, Records};
 
 mod simulated;
-use simulated::{connect, simulated, start};
+use simulated::{connect, created, simulated, start};
 
 const TOPIC: &str = "orders";
 const OK: i16 = 0;
 const REQUEST_TIMED_OUT: i16 = 7;
 const INVALID_RECORD: i16 = 87;
-
-async fn create(client: &Client) {
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(TOPIC),
-            ..Default::default()
-        }]),
-        allow_auto_topic_creation: true,
-        ..Default::default()
-    };
-    client
-        .call(ApiKey::Metadata, 8, |writer| request.encode(writer, 8))
-        .await
-        .expect("an answer");
-}
 
 /// Sends one batch of producer 5, or nothing where a batch should be: code, base offset, log start offset.
 async fn produce(client: &Client, sequence: Option<i32>, timeout_ms: i32) -> (i16, i64, i64) {
@@ -72,7 +56,7 @@ fn a_producer_whose_time_is_over_is_told_and_its_batch_is_stored() {
     simulated(|broker, runtime, disk| async move {
         let node = start(&broker, &disk).await;
         let client = connect(&runtime).await;
-        create(&client).await;
+        created(&client, TOPIC).await;
         assert_eq!(produce(&client, Some(0), 0).await, (OK, 0, 0), "in no time");
         disk.set_options(SimDiskOptions {
             latency_tail: 1.0,
@@ -99,7 +83,7 @@ fn a_refused_batch_is_told_where_the_log_starts() {
         // On either shard: the partition's owner, and one that must ask it.
         for _ in 0..2 {
             let client = connect(&runtime).await;
-            create(&client).await;
+            created(&client, TOPIC).await;
             let refused = produce(&client, None, 1_000).await;
             assert_eq!(refused, (INVALID_RECORD, -1, 0));
         }

@@ -2,13 +2,11 @@
 //! epoch wrote. What it is told must let it find the place where its history and the log's part (KIP-320), in every
 //! version that carries epochs; by topic name and by topic id. On a whole node of two shards in the simulator.
 
-use bytes::Bytes;
 use std::time::Duration;
 
 use net::client::Client;
 use net::messages::ApiKey;
 use net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
-use net::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use net::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopic,
@@ -20,7 +18,7 @@ use net::records::BatchBuilder;
 use net::wire::{Reader, Records, Uuid};
 
 mod simulated;
-use simulated::{connect, simulated, start};
+use simulated::{connect, created, simulated, start};
 
 const TOPIC: &str = "orders";
 const NOBODY: Uuid = Uuid([7; 16]);
@@ -30,30 +28,6 @@ const FENCED: i16 = 74;
 const UNKNOWN_EPOCH: i16 = 75;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 const SESSION_NAMES_TOPICS_OTHERWISE: i16 = 106;
-
-/// The topic's id and its partition's leader epoch; the topic is created if need be.
-async fn metadata(client: &Client) -> (Uuid, i32) {
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(TOPIC),
-            ..Default::default()
-        }]),
-        allow_auto_topic_creation: true,
-        ..Default::default()
-    };
-    // The answer to the request that creates a topic does not know it yet.
-    let mut body = Bytes::new();
-    for _ in 0..2 {
-        body = client
-            .call(ApiKey::Metadata, 13, |writer| request.encode(writer, 13))
-            .await
-            .expect("an answer");
-    }
-    let answer = MetadataResponse::decode(&mut Reader::new(&body), 13).expect("readable");
-    let topic = &answer.topics[0];
-    assert_eq!((topic.error_code, topic.partitions.len()), (OK, 1));
-    (topic.topic_id, topic.partitions[0].leader_epoch)
-}
 
 /// Produces one record by topic id; its offset.
 async fn produce(client: &Client, topic_id: Uuid) -> Result<i64, i16> {
@@ -221,7 +195,7 @@ fn a_client_of_an_old_epoch_learns_where_the_histories_part() {
     simulated(|broker, runtime, disk| async move {
         let node = start(&broker, &disk).await;
         let client = connect(&runtime).await;
-        let (id, first) = metadata(&client).await;
+        let (id, first) = created(&client, TOPIC).await;
         for offset in 0..3 {
             assert_eq!(produce(&client, id).await, Ok(offset));
         }
@@ -229,7 +203,7 @@ fn a_client_of_an_old_epoch_learns_where_the_histories_part() {
         node.stop().await.expect("stops");
         let node = start(&broker, &disk).await;
         let client = connect(&runtime).await;
-        let (same_id, second) = metadata(&client).await;
+        let (same_id, second) = created(&client, TOPIC).await;
         assert_eq!(same_id, id);
         assert!(second > first, "every start has an epoch of its own");
         for offset in 3..5 {
@@ -299,7 +273,7 @@ fn a_session_goes_on_over_any_connection_in_the_way_it_began() {
         for _ in 0..4 {
             clients.push(connect(&runtime).await);
         }
-        let (id, epoch) = metadata(&clients[0]).await;
+        let (id, epoch) = created(&clients[0], TOPIC).await;
         assert_eq!(produce(&clients[0], id).await, Ok(0));
         let ask = Fetch {
             version: 18,

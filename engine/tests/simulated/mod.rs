@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use engine::node::{Executors, ListenerSettings, Node, NodeSettings};
 use engine::platform::sim::{SimDisk, SimDiskOptions};
 use net::client::Client;
+use net::messages::ApiKey;
+use net::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use net::platform::Runtime;
 use net::platform::sim::Simulation;
+use net::wire::{Reader, Uuid};
 use tuning::BrokerConfig;
 
 fn address() -> SocketAddr {
@@ -46,4 +49,27 @@ pub(crate) async fn connect(runtime: &Runtime) -> Client {
     Client::connect(runtime, address(), "test")
         .await
         .expect("the node listens")
+}
+
+/// Asks for a topic until it is there, which has it created: its id, and the leader epoch of its first partition.
+pub(crate) async fn created(client: &Client, topic: &str) -> (Uuid, i32) {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(topic),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    for _ in 0..100_000 {
+        let body = client
+            .call(ApiKey::Metadata, 13, |writer| request.encode(writer, 13))
+            .await
+            .expect("an answer");
+        let answer = MetadataResponse::decode(&mut Reader::new(&body), 13).expect("readable");
+        if let Some(partition) = answer.topics[0].partitions.first() {
+            return (answer.topics[0].topic_id, partition.leader_epoch);
+        }
+    }
+    panic!("{topic} is not created");
 }
