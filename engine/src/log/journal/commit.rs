@@ -270,7 +270,11 @@ impl Journal {
                     flushed_before
                 });
                 self.end.set(end);
-                owner.group_durable(end, entries);
+                // A direct run may have failed meanwhile, and with it all that its partition had planned.
+                match self.poison() {
+                    None => owner.group_durable(end, entries),
+                    Some(cause) => owner.group_failed(&cause, entries),
+                }
             }
             Err(error) => {
                 self.poison_with(&format!("journal of shard {}: {error}", self.shard));
