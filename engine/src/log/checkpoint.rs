@@ -17,7 +17,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::journal::files::TIDELOG_DIRECTORY;
 use super::journal::format::Generation;
 use super::journal::group::ChainEnd;
-use super::recovery_writer::READS_MAX;
+use super::read_again::read_again;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
 use crate::types::ShardId;
 
@@ -108,16 +108,10 @@ pub fn checkpoint_path(shard: Option<ShardId>, copy: CheckpointCopy) -> String {
 
 /// Reads and checks a checkpoint file. An I/O error is neither absence nor damage, and often passes.
 pub async fn read_checkpoint(disk: &Disk, path: &str) -> FoundCheckpoint {
-    let mut reads = 1;
-    let bytes = loop {
-        match read_all(disk, path).await {
-            Ok(bytes) => break bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return FoundCheckpoint::Missing;
-            }
-            Err(error) if reads == READS_MAX => return FoundCheckpoint::Unreadable(error),
-            Err(_) => reads += 1,
-        }
+    let bytes = match read_again(|| read_all(disk, path)).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return FoundCheckpoint::Missing,
+        Err(error) => return FoundCheckpoint::Unreadable(error),
     };
     if bytes.iter().all(|byte| *byte == 0) {
         return FoundCheckpoint::Missing;

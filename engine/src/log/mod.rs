@@ -28,6 +28,7 @@ pub mod partition_log;
 pub mod producer_state;
 pub mod quarantine;
 pub mod read;
+pub(crate) mod read_again;
 pub mod recovery;
 pub mod recovery_report;
 pub(crate) mod recovery_state;

@@ -11,6 +11,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::journal::commit::join_all;
+use super::read_again::read_again;
 use super::segment_files::segment_path;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
 use crate::types::{Offset, PartitionId};
@@ -21,8 +22,6 @@ const RUN_BYTES: usize = 1 << 20;
 const FILES_MAX: usize = 256;
 /// Partitions whose runs are written side by side.
 const WRITES_TOGETHER: usize = 64;
-/// What cannot be read so often is taken for lost: a quarantine is for good, a read error often is not.
-pub(crate) const READS_MAX: usize = 5;
 
 struct Run {
     base: Offset,
@@ -111,12 +110,8 @@ impl<'a> RecoveryWriter<'a> {
     ) -> io::Result<Option<Bytes>> {
         self.flush_partition(id).await?;
         let file = self.open(id, directory, base).await?;
-        for _ in 0..READS_MAX {
-            if let Ok(bytes) = file.read_at(position, length).await {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
+        // What cannot be read is taken for lost: a quarantine is for good, a read error often is not.
+        Ok(read_again(|| file.read_at(position, length)).await.ok())
     }
 
     /// Writes all runs. New directory entries are not yet durable: [`RecoveryWriter::sync_new_names`].

@@ -4,8 +4,11 @@
 //! Invariant: a log start is durable before a byte below it goes, and a wall clock that jumped deletes nothing and
 //! forgets nobody until it is believed (RELIABILITY R10).
 
+use std::io;
 use std::rc::Rc;
 
+use super::journal::files::TIDELOG_DIRECTORY;
+use super::read_again::read_again;
 use super::retention::{RetentionClock, plan_retention};
 use super::segment_removal;
 use super::storage::move_log_start;
@@ -18,6 +21,10 @@ const FIRST_CHECK_MS: u64 = 30_000;
 const PRODUCER_CHECK_MS: u64 = 600_000;
 /// The time that passes between two marks of the clock on disk.
 const CLOCK_MARK_MS: u64 = 60_000;
+/// Name of a mark, before the shard's number.
+const CLOCK_MARK_PREFIX: &str = "clock-";
+/// What is taken for the time of a mark that cannot be read: a clock that says more is in doubt.
+const LONG_AGO_MS: i64 = 0;
 /// A mark is one decimal number.
 const CLOCK_MARK_BYTES_MAX: usize = 32;
 /// Partitions looked at before others run.
@@ -173,21 +180,48 @@ async fn expire_producers(shard: &Rc<Shard>, believed_ms: i64) {
 }
 
 fn mark_path(shard: &Shard) -> String {
-    format!(
-        "{}/clock-{}",
-        super::journal::files::TIDELOG_DIRECTORY,
-        shard.id.0
-    )
+    format!("{TIDELOG_DIRECTORY}/{CLOCK_MARK_PREFIX}{}", shard.id.0)
 }
 
-/// The last believed time that a run of this shard wrote down; none at the first start, or if it cannot be read.
+/// The last believed time that a run of this shard wrote down, or else one of any shard: the number of shards may have
+/// grown. None only where no run wrote one: what is there and cannot be read leaves the clock in doubt.
 async fn read_mark(shard: &Shard) -> Option<i64> {
-    let content = shard
-        .disk
-        .read_small(&mark_path(shard), CLOCK_MARK_BYTES_MAX)
-        .await
-        .ok()?;
-    std::str::from_utf8(&content).ok()?.trim().parse().ok()
+    let own = mark_at(shard, &mark_path(shard)).await;
+    if let Ok(Some(marked_ms)) = own {
+        return Some(marked_ms);
+    }
+    let mut in_doubt = own.is_err();
+    let mut newest = None;
+    match read_again(|| shard.disk.list(TIDELOG_DIRECTORY)).await {
+        Ok(entries) => {
+            for entry in entries {
+                let number = entry.name.strip_prefix(CLOCK_MARK_PREFIX);
+                if number.is_none_or(|number| number.parse::<u16>().is_err()) {
+                    continue;
+                }
+                match mark_at(shard, &format!("{TIDELOG_DIRECTORY}/{}", entry.name)).await {
+                    Ok(marked_ms) => newest = newest.max(marked_ms),
+                    Err(_) => in_doubt = true,
+                }
+            }
+        }
+        Err(_) => in_doubt = true,
+    }
+    newest.or(in_doubt.then_some(LONG_AGO_MS))
+}
+
+/// What a mark says; `None` if it is not there.
+async fn mark_at(shard: &Shard, path: &str) -> io::Result<Option<i64>> {
+    let content = match read_again(|| shard.disk.read_small(path, CLOCK_MARK_BYTES_MAX)).await {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let marked_ms = std::str::from_utf8(&content).map(|text| text.trim().parse());
+    match marked_ms {
+        Ok(Ok(marked_ms)) => Ok(Some(marked_ms)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// Without space for it, the next start believes an older mark, and so waits before it deletes by age.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use engine::log::{AppendError, Isolation, ReadError, ReadRequest};
-use engine::platform::sim::{CutMode, SimDiskOptions};
+use engine::platform::sim::{CutMode, DiskFault, SimDiskOptions};
 use engine::types::Offset;
 
 use crate::rig::{Machine, Started, batch, partition, topic_config};
@@ -189,6 +189,32 @@ fn a_start_with_a_wrong_clock_deletes_nothing_for_an_hour() {
         sleep(&started, 11 * MINUTE).await;
         assert_eq!(log_start(&started), 25);
     });
+}
+
+/// What an earlier run wrote down of the clock may be of another shard, damaged, or in a block that cannot be read.
+#[test]
+fn a_wrong_clock_is_doubted_whatever_became_of_the_last_mark() {
+    const MARK: &str = "tidelog/clock-0";
+    for way in 0..3 {
+        let mut machine = machine(12, &[("retention.ms", "86400000")]);
+        machine.run(async |started| {
+            fill(&started, 0..25).await;
+            sleep(&started, 2 * MINUTE).await;
+        });
+        machine.kill();
+        match way {
+            0 => machine
+                .run_raw(async |_, disk| disk.rename(MARK, "tidelog/clock-3").await)
+                .unwrap(),
+            1 => machine.overwrite(MARK, b"yesterday".to_vec()),
+            _ => (0..5).for_each(|_| machine.disk.fail_next(DiskFault::Read, "clock-0")),
+        }
+        machine.node.jump_wall_clock(48 * HOUR);
+        machine.run(async move |started| {
+            sleep(&started, 50 * MINUTE).await;
+            assert_eq!(log_start(&started), 0, "way {way}");
+        });
+    }
 }
 
 #[test]

@@ -17,12 +17,11 @@ use super::files::JournalFile;
 use super::format::{Generation, GroupHeader, HeaderCopy};
 use super::group::ChainEnd;
 use super::replay::{GroupDamage, Identity, ReplayGroup, read_whole, salvage};
+use crate::log::read_again::read_again;
 use crate::platform::BLOCK_BYTES;
 
 /// How much is read at once, and again as much ahead while that is looked at.
 const WINDOW_BYTES: usize = 4 << 20;
-/// What cannot be read so often is unreadable.
-const READS_MAX: usize = 5;
 
 /// Where a journal's chain ended, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -396,14 +395,7 @@ impl<'a> ChainReader<'a> {
     }
 }
 
-/// Reads, again if need be: an error that is gone the next time must not cost a partition its proof.
+/// An error that is gone the next time must not cost a partition its proof.
 async fn read_file(file: &JournalFile, position: u64, length: usize) -> io::Result<Bytes> {
-    let mut result = file.file.read_at(position, length).await;
-    for _ in 1..READS_MAX {
-        if result.is_ok() {
-            break;
-        }
-        result = file.file.read_at(position, length).await;
-    }
-    result
+    read_again(|| file.file.read_at(position, length)).await
 }
