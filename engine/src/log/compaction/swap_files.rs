@@ -99,9 +99,11 @@ pub(crate) async fn recover(
             }
         };
         for swap in swaps {
+            if !has_its_directory(disk, known, &swap).await? || !has_its_file(disk, &swap).await? {
+                continue;
+            }
             let said = partitions.get_mut(&swap.id);
-            let applied = said.is_some_and(|checkpoint| swap.apply(checkpoint));
-            if applied && has_its_directory(disk, known, &swap).await? {
+            if said.is_some_and(|checkpoint| swap.apply(checkpoint)) {
                 rename_log(disk, &swap).await?;
                 finish(disk, &swap).await?;
             }
@@ -137,6 +139,18 @@ async fn has_its_directory(disk: &Disk, known: &KnownPartitions, swap: &Swap) ->
     Ok(owner.is_none_or(|owner| owner == swap.id.topic_id))
 }
 
+/// Whether the new segment is there, under its old or its new name. It may not be: the record may have come to its name
+/// by a rename that a dead process had submitted, after a start that saw no record took the file for a leftover (C5).
+async fn has_its_file(disk: &Disk, swap: &Swap) -> io::Result<bool> {
+    let base = swap.replaced[0];
+    let log = segment_file_name(base, "log");
+    let cleaned = format!("{log}{CLEANED_SUFFIX}");
+    let entries = disk.list(&swap.directory).await?;
+    Ok(entries.iter().any(|entry| {
+        (entry.name == cleaned || entry.name == log) && entry.length == u64::from(swap.segment.size)
+    }))
+}
+
 /// Takes the records of swaps off the disk.
 pub(crate) async fn forget(disk: &Disk) -> io::Result<()> {
     let records = records(disk).await?;
@@ -162,5 +176,79 @@ fn done(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::compaction::swap_record::encode_swaps;
+    use crate::log::segment::SegmentInfo;
+    use crate::platform::OpenMode;
+    use crate::platform::sim::{SimDisk, SimDiskOptions};
+    use crate::types::{LeaderEpoch, TopicId};
+    use net::platform::sim::Simulation;
+
+    const DIRECTORY: &str = "orders-0";
+
+    /// What recovery says of the segment at 0, and the length of its file, with a swap to 1,000 bytes on record and a
+    /// cleaned file of that many bytes, if any.
+    fn recovered(cleaned: Option<u64>) -> (u32, u64) {
+        let simulation = Simulation::new(1);
+        let machine = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
+        let node = simulation.node("broker");
+        let disk = machine.disk(&node.runtime());
+        simulation.block_on(&node, async move {
+            let id = PartitionId {
+                topic_id: TopicId([7; 16]),
+                index: 0,
+            };
+            let old = SegmentInfo {
+                size: 5_000,
+                ..SegmentInfo::empty(Offset(0), 0)
+            };
+            let swap = Swap {
+                id,
+                directory: DIRECTORY.to_owned(),
+                replaced: vec![Offset(0)],
+                end: Offset(16),
+                segment: SegmentInfo { size: 1_000, ..old },
+                has_aborted: false,
+            };
+            for directory in [DIRECTORY, TIDELOG_DIRECTORY] {
+                disk.create_directory(directory).await.unwrap();
+            }
+            let log = path_of(DIRECTORY, Offset(0), "log");
+            let new = cleaned_path(DIRECTORY, Offset(0), "log");
+            for (path, length) in [(&log, Some(5_000)), (&new, cleaned)] {
+                if let Some(length) = length {
+                    let file = disk.open(path, OpenMode::Create).await.unwrap();
+                    file.truncate(length).await.unwrap();
+                }
+            }
+            let record = format!("{TIDELOG_DIRECTORY}/swaps-0");
+            let text = encode_swaps(std::slice::from_ref(&swap));
+            disk.write_small(&record, text.as_bytes()).await.unwrap();
+            let checkpoint = PartitionCheckpoint {
+                segments: vec![old, SegmentInfo::empty(Offset(16), 0)],
+                ..PartitionCheckpoint::empty(id, DIRECTORY, LeaderEpoch(0), 0)
+            };
+            let mut partitions = BTreeMap::from([(id, checkpoint)]);
+            recover(&disk, &KnownPartitions::default(), &mut partitions)
+                .await
+                .unwrap();
+            let file = disk.open(&log, OpenMode::Read).await.unwrap();
+            (
+                partitions[&id].segments[0].size,
+                file.length().await.unwrap(),
+            )
+        })
+    }
+
+    #[test]
+    fn a_swap_is_finished_only_with_the_whole_new_segment() {
+        assert_eq!(recovered(Some(1_000)), (1_000, 1_000));
+        assert_eq!(recovered(None), (5_000, 5_000), "taken for a leftover");
+        assert_eq!(recovered(Some(600)), (5_000, 5_000), "of another cleaning");
     }
 }
