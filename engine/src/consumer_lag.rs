@@ -16,6 +16,11 @@ use crate::shard::Shard;
 use crate::shard::message::{ShardRequest, ShardResponse};
 use crate::types::{PartitionId, ShardId};
 
+/// Lines written before others run.
+const LINES_AT_ONCE: usize = 256;
+
+/// The partitions that are named, with their owners.
+type Partitions = BTreeMap<(Arc<str>, i32), (PartitionId, ShardId)>;
 /// Ends of logs, by partition.
 type LogEnds = BTreeMap<PartitionId, i64>;
 
@@ -24,7 +29,22 @@ pub async fn write(shard: &Shard, out: &mut String) {
     let (offsets, left_out) = committed(shard).await;
     let ids = partitions_of(shard, &offsets);
     let ends = log_ends(shard, &ids).await;
-    page(out, &offsets, &ids, &ends, left_out);
+    let mut page = Page::default();
+    for (number, offset) in offsets.iter().enumerate() {
+        if number % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
+            shard.runtime().yield_now().await;
+        }
+        page.add(offset, end_of(offset, &ids, &ends));
+    }
+    for (number, ((topic, partition), (id, _))) in ids.iter().enumerate() {
+        if number % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
+            shard.runtime().yield_now().await;
+        }
+        if let Some(end) = ends.get(id) {
+            page.add_end(topic, *partition, *end);
+        }
+    }
+    page.write(out, left_out);
 }
 
 /// What groups committed, of all shards, and how many are left out.
@@ -47,10 +67,7 @@ async fn committed(shard: &Shard) -> (Vec<GroupOffset>, u64) {
 }
 
 /// The partitions that are named, with their owners; an offset of a topic's earlier incarnation has none.
-fn partitions_of(
-    shard: &Shard,
-    offsets: &[GroupOffset],
-) -> BTreeMap<(Arc<str>, i32), (PartitionId, ShardId)> {
+fn partitions_of(shard: &Shard, offsets: &[GroupOffset]) -> Partitions {
     let view = shard.view();
     let mut found = BTreeMap::new();
     for offset in offsets {
@@ -63,10 +80,7 @@ fn partitions_of(
     found
 }
 
-async fn log_ends(
-    shard: &Shard,
-    ids: &BTreeMap<(Arc<str>, i32), (PartitionId, ShardId)>,
-) -> LogEnds {
+async fn log_ends(shard: &Shard, ids: &Partitions) -> LogEnds {
     let mut by_owner: BTreeMap<ShardId, Vec<PartitionId>> = BTreeMap::new();
     for (id, owner) in ids.values() {
         by_owner.entry(*owner).or_default().push(*id);
@@ -87,51 +101,57 @@ async fn log_ends(
     ends
 }
 
-fn page(
-    out: &mut String,
-    offsets: &[GroupOffset],
-    ids: &BTreeMap<(Arc<str>, i32), (PartitionId, ShardId)>,
-    ends: &LogEnds,
-    left_out: u64,
-) {
-    let end_of = |offset: &GroupOffset| {
-        let (id, _) = ids.get(&(offset.topic.clone(), offset.partition))?;
-        // All zero: the record does not say which incarnation it is of.
-        let is_present = offset.topic_id == id.topic_id || offset.topic_id.0 == [0; 16];
-        ends.get(id).copied().filter(|_| is_present)
-    };
-    // Writing to a string succeeds.
-    let mut gauge = |name: &str| {
-        let _ = writeln!(out, "# TYPE {name} gauge");
-    };
-    gauge("kafka_consumergroup_current_offset");
-    for offset in offsets {
+/// The lines of a page, each gauge's together.
+#[derive(Default)]
+struct Page {
+    committed: String,
+    lag: String,
+    ends: String,
+}
+
+impl Page {
+    fn add(&mut self, offset: &GroupOffset, end: Option<i64>) {
         let labels = labels(offset);
         let committed = offset.offset;
+        // Writing to a string succeeds.
         let _ = writeln!(
-            out,
+            self.committed,
             "kafka_consumergroup_current_offset{{{labels}}} {committed}"
         );
-    }
-    let _ = writeln!(out, "# TYPE kafka_consumergroup_lag gauge");
-    for offset in offsets {
-        if let Some(end) = end_of(offset) {
-            let lag = (end - offset.offset).max(0);
-            let _ = writeln!(out, "kafka_consumergroup_lag{{{}}} {lag}", labels(offset));
+        if let Some(end) = end {
+            let lag = (end - committed).max(0);
+            let _ = writeln!(self.lag, "kafka_consumergroup_lag{{{labels}}} {lag}");
         }
     }
-    let _ = writeln!(out, "# TYPE kafka_topic_partition_current_offset gauge");
-    for ((topic, partition), (id, _)) in ids {
-        if let Some(end) = ends.get(id) {
-            let topic = escaped(topic);
-            let _ = writeln!(
-                out,
-                "kafka_topic_partition_current_offset{{partition=\"{partition}\",topic=\"{topic}\"}} {end}"
-            );
-        }
+
+    fn add_end(&mut self, topic: &str, partition: i32, end: i64) {
+        let topic = escaped(topic);
+        let _ = writeln!(
+            self.ends,
+            "kafka_topic_partition_current_offset{{partition=\"{partition}\",topic=\"{topic}\"}} {end}"
+        );
     }
-    let name = "tidelog_group_offsets_left_out";
-    let _ = writeln!(out, "# TYPE {name} gauge\n{name} {left_out}");
+
+    fn write(&self, out: &mut String, left_out: u64) {
+        let gauges = [
+            ("kafka_consumergroup_current_offset", &self.committed),
+            ("kafka_consumergroup_lag", &self.lag),
+            ("kafka_topic_partition_current_offset", &self.ends),
+        ];
+        for (name, lines) in gauges {
+            let _ = write!(out, "# TYPE {name} gauge\n{lines}");
+        }
+        let name = "tidelog_group_offsets_left_out";
+        let _ = writeln!(out, "# TYPE {name} gauge\n{name} {left_out}");
+    }
+}
+
+/// Where the log ends that the offset is of; none where that is another incarnation's.
+fn end_of(offset: &GroupOffset, ids: &Partitions, ends: &LogEnds) -> Option<i64> {
+    let (id, _) = ids.get(&(offset.topic.clone(), offset.partition))?;
+    // All zero: the record does not say which incarnation it is of.
+    let is_present = offset.topic_id == id.topic_id || offset.topic_id.0 == [0; 16];
+    ends.get(id).copied().filter(|_| is_present)
 }
 
 fn labels(offset: &GroupOffset) -> String {
@@ -176,7 +196,12 @@ mod tests {
             offset("earlier", 6, 1),
         ];
         let mut text = String::new();
-        page(&mut text, &offsets, &ids, &ends, 5);
+        let mut page = Page::default();
+        for offset in &offsets {
+            page.add(offset, end_of(offset, &ids, &ends));
+        }
+        page.add_end("t", 3, 10);
+        page.write(&mut text, 5);
         let has = |line: &str| text.lines().any(|found| found == line);
         let odd = r#"consumergroup="a\"b\\c\nd",partition="3",topic="t""#;
         assert!(
