@@ -59,6 +59,10 @@ class Folder:
         self.data = os.path.join(work, "data")
         os.makedirs(self.data, exist_ok=True)
 
+    def strike(self, broker, random, cut, is_slow):
+        """kill -9, whatever the cut."""
+        broker.kill()
+
     def close(self):
         pass
 
@@ -93,6 +97,17 @@ class CutDisk:
     def cut(self, share, seed, mode, sector):
         """Power off now; mode 0 keeps each unflushed sector with chance `share`, 1 the earliest, 2 the latest writes."""
         self.control(f"cut {share} {seed} {mode} {sector}")
+
+    def strike(self, broker, random, cut, is_slow):
+        """Cuts the power under the broker and brings it back; `cut` is (share, mode, sector) of :meth:`cut`."""
+        if is_slow:                                # more is written and not yet flushed when the cut comes
+            self.control("delay 4000")
+            time.sleep(random.uniform(0.03, 0.12))
+        share, mode, sector = cut
+        self.cut(share, random.randrange(1 << 30), mode, sector)    # before the kill: a cut takes no farewell
+        broker.kill()
+        self.control("delay 0")
+        self.power_on()
 
     def power_on(self):
         """Call after the broker is dead: the file system is unmounted, the disk comes back, its journal is replayed."""

@@ -303,7 +303,8 @@ class Rig:
         for kill in range(self.o.kills + 1):
             await asyncio.sleep(self.o.seconds / (self.o.kills + 1) * self.random.uniform(0.7, 1.3))
             if kill < self.o.kills:
-                await asyncio.to_thread(self.fault, kill)
+                cut = (*CUTS[kill % len(CUTS)], SECTOR)
+                await asyncio.to_thread(self.place.strike, self.broker, self.random, cut, kill % 2)
                 await asyncio.sleep(self.random.uniform(0, 0.5))
                 await asyncio.to_thread(self.broker.start, 120)
                 await self.committed(60)
@@ -314,18 +315,6 @@ class Rig:
             task.cancel()
         await self.committed()
         return settle
-
-    def fault(self, number):
-        if self.o.fault == "kill9":
-            return self.broker.kill()
-        if number % 2:                            # a slow disk: more is written and not yet flushed when the cut comes
-            self.place.control("delay 4000")
-            time.sleep(self.random.uniform(0.03, 0.12))
-        share, mode = CUTS[number % len(CUTS)]
-        self.place.cut(share, self.random.randrange(1 << 30), mode, SECTOR)    # before the kill: a cut takes no farewell
-        self.broker.kill()
-        self.place.control("delay 0")
-        return self.place.power_on()
 
     async def settle(self):
         """Nobody leaves any more: how long until everybody is in one generation, and again after one member's leave."""

@@ -115,19 +115,11 @@ class Series:
         self.history.verify(read_all(self.broker.address, self.topic, self.o.partitions))
 
     def _fault(self, number):
-        if self.o.fault == "kill9":
-            return self.broker.kill()
-        if number % 2:                             # a slow disk: more is written and not yet flushed when the cut comes
-            self.place.control("delay 4000")
-            time.sleep(self.random.uniform(0.03, 0.12))
         share, mode, sector = CUTS[number % len(CUTS)]
         if self.o.fs == "xfs":                     # XFS cannot be mounted again when a directory block tore inside 4 KiB
             sector = 4096
-        self.latest_only += mode == 2
-        self.place.cut(share, self.random.randrange(1 << 30), mode, sector)    # before the kill: a cut takes no farewell
-        self.broker.kill()
-        self.place.control("delay 0")
-        return self.place.power_on()
+        self.latest_only += self.o.fault == "cut" and mode == 2
+        self.place.strike(self.broker, self.random, (share, mode, sector), number % 2)
 
     def _count_run(self):
         """Adds what the present process has counted since the last look; a restart begins at zero."""
