@@ -43,6 +43,8 @@ pub const GROUP_DEADLINES_PER_PARTITION_MAX: usize = 200_000;
 pub const GROUP_MEMBER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Records that are appended as one batch where a decision may become several, in bytes.
 pub const GROUP_BATCH_BYTES: usize = 1024 * 1024;
+/// Topics that clients asked for and that one shard has not yet handed on to be created; whoever asks for more asks again.
+pub const AUTO_CREATIONS_MAX: usize = 1_000;
 /// Committed offsets that a page of metrics names.
 pub const METRIC_GROUP_OFFSETS_MAX: usize = 10_000;
 /// Partitions of the offsets topic that one shard reads at the same time.

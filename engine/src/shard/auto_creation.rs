@@ -12,11 +12,10 @@ use std::time::Duration;
 use super::Shard;
 use crate::cluster::topics::NewTopic;
 use crate::cluster::{ControlRequest, ControlResponse};
+use crate::limits::AUTO_CREATIONS_MAX;
 
 /// How long topics are collected.
 const COLLECT: Duration = Duration::from_millis(50);
-/// Topics that are collected at most; whoever asks for more asks again.
-const COLLECTED_MAX: usize = 1_000;
 
 /// The topics of one shard that wait for their creation.
 #[derive(Debug, Default)]
@@ -30,7 +29,7 @@ impl AutoCreation {
         let mut waiting = self.waiting.borrow_mut();
         let was_empty = waiting.is_empty();
         for name in names {
-            if waiting.len() < COLLECTED_MAX {
+            if waiting.len() < AUTO_CREATIONS_MAX {
                 waiting.insert(name.to_owned());
             }
         }
@@ -101,8 +100,8 @@ mod tests {
     #[test]
     fn no_more_wait_than_the_limit() {
         let creation = AutoCreation::default();
-        let names: Vec<String> = (0..2 * COLLECTED_MAX).map(|n| n.to_string()).collect();
+        let names: Vec<String> = (0..2 * AUTO_CREATIONS_MAX).map(|n| n.to_string()).collect();
         creation.add(names.iter().map(String::as_str));
-        assert_eq!(creation.waiting.borrow().len(), COLLECTED_MAX);
+        assert_eq!(creation.waiting.borrow().len(), AUTO_CREATIONS_MAX);
     }
 }
