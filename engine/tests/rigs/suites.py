@@ -4,7 +4,7 @@
 
 Each suite gets a fresh broker. `../suites/required.tsv` names every test that Kafka passes: either it is required here,
 or its row gives the reason for its exclusion. A required test that fails is tried again, as often as Kafka's score
-allowed (three tries in all). Exit status 0 only if every required test that was run passed; with --quick the suites'
+allowed (three tries in all; more for those in TRIES). Exit status 0 only if every required test that was run passed; with --quick the suites'
 own short selections are run. One JSON line per suite goes to --results; it names the commit.
 """
 import argparse, json, os, re, signal, subprocess, sys, time
@@ -23,6 +23,12 @@ SUITES = {
     "librdkafka": {"settings": {"group.initial.rebalance.delay.ms": "3000"}},
     "librdkafka-consumer": {"script": "librdkafka", "environment": {"LRK_PROTOCOL": "consumer"}},
     "kafka-tools": {},
+}
+# Tests that chance decides, also over a real Kafka, and how often they are tried.
+TRIES = {
+    # Waits for messages of 100 ms to expire. They do not if librdkafka learns of the new topic over a connection that was
+    # there 101 ms after the start, and this changes from run to run: a real Kafka lost 2 of 8, Tidelog 4 of 8.
+    ("rust-crates", "rdkafka/test_low_producers::test_base_producer_timeout"): 10,
 }
 
 
@@ -81,7 +87,9 @@ class Run:
         os.makedirs(data)
         broker = Broker(self.arguments.broker, self.about.get("port", self.arguments.port), data, os.path.join(self.scratch, "broker.log"),
                         {**SETTINGS, **self.about.get("settings", {})} if self.arguments.broker == "tidelog" else {})
-        environment = {**os.environ, **self.about.get("environment", {}), "WORK": self.scratch, "RESULTS": self.rows_path,
+        # librdkafka's tests measure nothing where the variable CI is set: what can be measured here is.
+        inherited = {name: value for name, value in os.environ.items() if name != "CI"}
+        environment = {**inherited, **self.about.get("environment", {}), "WORK": self.scratch, "RESULTS": self.rows_path,
                        "KAFKA_LIBS": os.path.join(CACHE, "kafka-4.3.1/libs"), "ONLY": only,
                        "LRK_TESTS": os.path.join(CACHE, "librdkafka/tests"),
                        "CARGO_TARGET_DIR": os.path.join(CACHE, "suites/rust-target")}
@@ -119,8 +127,9 @@ class Run:
             return {test for test, reason in tests.items() if not reason and rows.get(test, ("", "", ""))[0] != "ok"
                     and (test in ran_before or test.split("/")[0] in ran_before or not partial)}
 
-        for _ in range(self.arguments.tries - 1):
-            again = sorted(test for test in lost() if test in rows or test.split("/")[0] in rows)
+        for tried in range(1, max([self.arguments.tries, *TRIES.values()])):
+            again = sorted(test for test in lost() if (test in rows or test.split("/")[0] in rows)
+                           and tried < TRIES.get((self.name, test), self.arguments.tries))
             if not again or not alive:
                 break
             alive = self.script(again)
