@@ -10,6 +10,7 @@ use net::records::BatchHeader;
 use super::batch::{HEADER_BYTES, LENGTH_OVERHEAD};
 use super::index::{Damage, SegmentIndex};
 use super::journal::replay::batch_crc_holds;
+use super::leader_epochs::LeaderEpochs;
 use super::quarantine::QuarantinedRange;
 use crate::types::{FilePosition, Offset};
 
@@ -47,15 +48,31 @@ pub(crate) fn next_good_batch(
     })
 }
 
-/// Divides bytes that were read from `start` of a segment and begin with run `first`.
+/// Whether a batch that leaves offsets out in front of it says so only because a bit of its base offset, which its
+/// checksum does not cover, has flipped: then the one behind it begins among the offsets that it left out or claims.
+pub(crate) fn overlaps(header: &BatchHeader, behind: &BatchHeader, next: Offset) -> bool {
+    (next.0..header.next_offset()).contains(&behind.base_offset)
+}
+
+/// No checksum of the batch's own covers its leader epoch; the partition's history says what it must be.
+pub(crate) fn has_its_epoch(header: &BatchHeader, epochs: &LeaderEpochs) -> bool {
+    let expected = epochs.epoch_of(Offset(header.base_offset));
+    expected.is_none_or(|epoch| epoch.0 == header.partition_leader_epoch)
+}
+
+/// Divides bytes that were read from `start` of a segment and begin with run `first`. `epochs` gives the partition's
+/// history, which is asked only for a damaged run.
 pub(crate) fn divide(
     index: &SegmentIndex,
     first: usize,
     start: FilePosition,
     bytes: &[u8],
     wanted: usize,
+    epochs: impl FnOnce() -> LeaderEpochs,
 ) -> Division {
     let mut division = Division::default();
+    let mut epochs = Some(epochs);
+    let mut history = LeaderEpochs::default();
     let mut number = first;
     let mut at = 0;
     while at < wanted && number < index.run_count() {
@@ -67,7 +84,13 @@ pub(crate) fn divide(
             .and_then(|()| whole(&run, slice))
         {
             Ok(()) => division.add_good(at..end),
-            Err(damage) => division.add_damaged_run(index, number, start, at, slice, damage),
+            Err(damage) => {
+                if let Some(epochs) = epochs.take() {
+                    history = epochs();
+                }
+                let read = ReadRun { start, at, slice };
+                division.add_damaged_run(index, number, &read, damage, &history);
+            }
         }
         at = end;
         number += 1;
@@ -87,6 +110,15 @@ fn whole(run: &super::index::Run, slice: &[u8]) -> Result<(), Damage> {
     })
 }
 
+/// A run as it was read.
+struct ReadRun<'a> {
+    /// Where what was read begins in the segment.
+    start: FilePosition,
+    /// Where the run begins in what was read.
+    at: usize,
+    slice: &'a [u8],
+}
+
 impl Division {
     fn add_good(&mut self, range: Range<usize>) {
         if range.is_empty() {
@@ -103,11 +135,11 @@ impl Division {
         &mut self,
         index: &SegmentIndex,
         number: usize,
-        start: FilePosition,
-        at: usize,
-        slice: &[u8],
+        read: &ReadRun<'_>,
         damage: Damage,
+        epochs: &LeaderEpochs,
     ) {
+        let ReadRun { start, at, slice } = *read;
         let run = index.run(number);
         let run_end = index.run_next_offset(number);
         let suspect = (damage.position.0.saturating_sub(start.0) as usize).saturating_sub(at);
@@ -118,9 +150,18 @@ impl Division {
             // The header checksum named this batch although its CRC, which leaves the header out, holds.
             let named =
                 position == suspect && damage.kind == super::index::DamageKind::PrefixChecksum;
-            if let Some((header, size)) = batch.filter(|(header, _)| {
-                !named && header.base_offset >= next.0 && header.next_offset() <= run_end.0
-            }) {
+            // Its checksum leaves the front of a header out: the run's own covers that, and does not hold.
+            let fits = |header: &BatchHeader, size: usize| {
+                let behind = slice.get(position + size..).and_then(good_batch);
+                let leaves_out = header.base_offset > next.0;
+                !named
+                    && header.base_offset >= next.0
+                    && header.next_offset() <= run_end.0
+                    && has_its_epoch(header, epochs)
+                    && !(leaves_out
+                        && behind.is_some_and(|(behind, _)| overlaps(header, &behind, next)))
+            };
+            if let Some((header, size)) = batch.filter(|(header, size)| fits(header, *size)) {
                 self.add_good(at + position..at + position + size);
                 next = Offset(header.next_offset());
                 position += size;
@@ -147,5 +188,64 @@ impl Division {
                 damage,
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::PREFIX_BYTES;
+    use crate::log::index::{IndexBuilder, RUN_INTERVAL_BYTES};
+    use crate::types::LeaderEpoch;
+    use net::records::BatchBuilder;
+
+    const BATCHES: i64 = 4;
+
+    /// Which of four one-record batches of one run, all of epoch 5, are good after the flips of (batch, byte, bits).
+    fn good_after(flips: &[(usize, usize, u8)]) -> Vec<usize> {
+        let mut builder = IndexBuilder::new(Offset(0), 0, RUN_INTERVAL_BYTES);
+        let mut bytes = Vec::new();
+        for base in 0..BATCHES {
+            let mut batch = BatchBuilder::new();
+            batch.append(None, Some(b"value"), &[], 1);
+            let batch = batch.build(base, 5);
+            let prefix: &[u8; PREFIX_BYTES] = batch.first_chunk().unwrap();
+            builder.push(prefix, &BatchHeader::parse(&batch).unwrap());
+            bytes.extend_from_slice(&batch);
+        }
+        let size = bytes.len() / BATCHES as usize;
+        for (batch, byte, bits) in flips {
+            bytes[batch * size + byte] ^= bits;
+        }
+        let mut epochs = LeaderEpochs::default();
+        epochs.assign(LeaderEpoch(5), Offset(0));
+        let index = SegmentIndex::Building(builder);
+        let wanted = bytes.len();
+        let division = divide(&index, 0, FilePosition(0), &bytes, wanted, || epochs);
+        let lost: i64 = division
+            .damaged
+            .iter()
+            .map(|(range, _)| range.last.0 - range.first.0 + 1)
+            .sum();
+        let good = division.good.into_iter();
+        let good: Vec<usize> = good
+            .flat_map(|range| (range.start..range.end).step_by(size))
+            .map(|start| start / size)
+            .collect();
+        assert_eq!(good.len() as i64 + lost, BATCHES, "all are accounted for");
+        good
+    }
+
+    #[test]
+    fn a_header_that_no_checksum_proves_is_not_believed_beside_another_damaged_batch() {
+        const EPOCH: usize = 15;
+        const BASE_OFFSET: usize = 7;
+        const VALUE: usize = 66;
+        assert_eq!(good_after(&[]), [0, 1, 2, 3]);
+        assert_eq!(good_after(&[(2, VALUE, 1)]), [0, 1, 3]);
+        assert_eq!(good_after(&[(0, EPOCH, 1)]), [1, 2, 3]);
+        assert_eq!(good_after(&[(0, EPOCH, 1), (2, VALUE, 1)]), [1, 3]);
+        // 1 becomes 3, into which the next one runs.
+        assert_eq!(good_after(&[(1, BASE_OFFSET, 2), (3, VALUE, 1)]), [0, 2]);
     }
 }

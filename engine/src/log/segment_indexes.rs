@@ -13,7 +13,7 @@ use bytes::Bytes;
 use net::records::BatchHeader;
 
 use super::batch::{HEADER_BYTES, LENGTH_OVERHEAD, PREFIX_BYTES};
-use super::damage::{good_batch, next_good_batch};
+use super::damage::{good_batch, has_its_epoch, next_good_batch, overlaps};
 use super::index::{
     IndexBuilder, LoadedIndex, RUN_INTERVAL_BYTES, SIDECAR_EXTENSION, SegmentIndex,
 };
@@ -378,12 +378,6 @@ fn push_batches(
     }
 }
 
-/// Whether a batch that leaves offsets out in front of it says so only because a bit of its base offset, which its
-/// checksum does not cover, has flipped: then the one behind it begins among the offsets that it left out or claims.
-fn overlaps(header: &BatchHeader, behind: &BatchHeader, next: Offset) -> bool {
-    (next.0..header.next_offset()).contains(&behind.base_offset)
-}
-
 /// Stands for `length` bytes that hold no good batch, up to the offset `next`.
 fn push_damage(builder: &mut IndexBuilder, length: usize, next: Offset) {
     let first = builder.next_offset();
@@ -406,12 +400,6 @@ fn push_damage(builder: &mut IndexBuilder, length: usize, next: Offset) {
         ),
     );
     builder.close_run();
-}
-
-/// No checksum of the batch's own covers its leader epoch; the partition's history says what it must be.
-fn has_its_epoch(header: &BatchHeader, epochs: &LeaderEpochs) -> bool {
-    let expected = epochs.epoch_of(Offset(header.base_offset));
-    expected.is_none_or(|epoch| epoch.0 == header.partition_leader_epoch)
 }
 
 #[cfg(test)]

@@ -177,7 +177,11 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
         let length = (end.0 - start.0) as usize;
         // A read error is damage of the range that was read, not of the partition.
         let bytes = file.read_at(u64::from(start.0), length).await?;
-        let division = divide(&index.borrow(), first, start, &bytes, length);
+        let epochs = || {
+            let epochs = shard.with_partition(plan.id, |partition| partition.log.epochs().clone());
+            epochs.unwrap_or_default()
+        };
+        let division = divide(&index.borrow(), first, start, &bytes, length, epochs);
         if !division.damaged.is_empty() {
             let after = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
             if before.is_renaming || before != after {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::log::damage::divide;
 use crate::log::index::SegmentIndex;
+use crate::log::leader_epochs::LeaderEpochs;
 use crate::log::quarantine::QuarantinedRange;
 use crate::log::segment_indexes::index_of;
 use crate::log::storage_shard::Shard;
@@ -36,6 +37,7 @@ pub(crate) struct Source {
     file: File,
     index: Rc<RefCell<SegmentIndex>>,
     next_run: usize,
+    epochs: LeaderEpochs,
     /// Bytes read at once, or one run.
     chunk_bytes: usize,
 }
@@ -55,10 +57,12 @@ impl Source {
             .readable(&shard.disk, id, directory, base)
             .await?;
         let next_run = index.borrow().run_of_offset(from).unwrap_or(0);
+        let epochs = shard.with_partition(id, |partition| partition.log.epochs().clone());
         Ok(Source {
             file,
             index,
             next_run,
+            epochs: epochs.unwrap_or_default(),
             chunk_bytes: shard.cleaner_settings.get().chunk_bytes(),
         })
     }
@@ -81,7 +85,10 @@ impl Source {
             (index.run(self.next_run).position, length, runs)
         };
         let bytes = self.file.read_at(u64::from(start.0), length).await?;
-        let division = divide(&self.index.borrow(), self.next_run, start, &bytes, length);
+        let epochs = || self.epochs.clone();
+        let index = self.index.borrow();
+        let division = divide(&index, self.next_run, start, &bytes, length, epochs);
+        drop(index);
         if !division.damaged.is_empty() {
             let ranges = division.damaged.into_iter().map(|(range, _)| range);
             return Err(SourceError::Damaged(ranges.collect()));
