@@ -2,7 +2,9 @@
 //!
 //! A [`SimDisk`] is one machine's disk; [`SimDisk::disk`] is what a process on it sees. Operations run as tasks of the
 //! disk and not of the process: one that was submitted goes on after `kill -9` and still holds its file's lock
-//! (STORAGE C5), and ends only with [`SimDisk::cut_power`].
+//! (STORAGE C5), and ends only with [`SimDisk::cut_power`]. Operations on names are system calls of the process's own
+//! threads, on a real disk: the kernel closes its descriptors, and with them the data directory's lock, once the last of them
+//! has returned. So the next process begins behind those that were submitted.
 //!
 //! Invariant: what an operation does happens at one moment between its start and its answer, with nothing borrowed
 //! across an await; which moment, and which operations go wrong, comes from the simulation's seed.
@@ -104,6 +106,8 @@ struct Shared {
     options: RefCell<SimDiskOptions>,
     planned: RefCell<Vec<(DiskFault, String)>>,
     locked: RefCell<BTreeSet<Inode>>,
+    /// Operations on names, of whichever process.
+    names_in_flight: Cell<usize>,
     /// Power cuts so far; an operation from before one does nothing any more.
     epoch: Cell<u64>,
     in_flight: Cell<usize>,
@@ -119,6 +123,7 @@ impl SimDisk {
             options: RefCell::default(),
             planned: RefCell::default(),
             locked: RefCell::default(),
+            names_in_flight: Cell::default(),
             epoch: Cell::default(),
             in_flight: Cell::default(),
         };
@@ -134,6 +139,7 @@ impl SimDisk {
         let mounted = MountedDisk {
             shared: self.shared.clone(),
             runtime: runtime.clone(),
+            has_begun: Rc::default(),
         };
         Disk {
             backend: DiskBackend::Sim(mounted),
@@ -165,6 +171,7 @@ impl SimDisk {
         let shared = &self.shared;
         shared.epoch.set(shared.epoch.get() + 1);
         shared.locked.borrow_mut().clear();
+        shared.names_in_flight.set(0);
         let report = shared.media.borrow_mut().cut(mode, &shared.sim);
         shared.sim.count_fault("disk_power_cut");
         let counts = [
@@ -234,6 +241,22 @@ impl Shared {
             drop(sender.send(result));
         });
         async move { receiver.await.unwrap_or_else(|_| Err(input_output_error())) }
+    }
+
+    /// The same for an operation on names.
+    fn start_on_names<T: 'static, F: Future<Output = io::Result<T>> + 'static>(
+        self: &Rc<Self>,
+        operation: F,
+    ) -> impl Future<Output = io::Result<T>> + use<T, F> {
+        let (shared, epoch) = (self.clone(), self.epoch.get());
+        self.names_in_flight.set(self.names_in_flight.get() + 1);
+        self.start(async move {
+            let result = operation.await;
+            if shared.epoch.get() == epoch {
+                shared.names_in_flight.set(shared.names_in_flight.get() - 1);
+            }
+            result
+        })
     }
 
     /// Takes an operation's time; fails when the power went meanwhile.
@@ -310,6 +333,8 @@ fn input_output_error() -> io::Error {
 pub(super) struct MountedDisk {
     shared: Rc<Shared>,
     runtime: Runtime,
+    /// Whether the process has the data directory for itself.
+    has_begun: Rc<Cell<bool>>,
 }
 
 /// How long an open waits for a lock before it gives up, as on a real file system.
@@ -403,7 +428,8 @@ impl MountedDisk {
             shared.sim.trace("sync_directory", &[path.len() as u64]);
             shared.media.borrow_mut().sync_directory(&path)
         };
-        self.shared.start(operation).await
+        self.begin().await;
+        self.shared.start_on_names(operation).await
     }
 
     pub(super) async fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
@@ -456,6 +482,7 @@ impl MountedDisk {
     }
 
     pub(super) async fn exists(&self, path: &str) -> io::Result<bool> {
+        self.begin().await;
         match self.shared.media.borrow().lookup(path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -543,7 +570,17 @@ impl MountedDisk {
             shared.sim.trace("names", &[length]);
             work(&mut shared.media.borrow_mut())
         };
-        self.shared.start(operation).await
+        self.begin().await;
+        self.shared.start_on_names(operation).await
+    }
+
+    /// Waits, before the process's first operation, until the name operations of one that was killed are over.
+    async fn begin(&self) {
+        while !self.has_begun.get() && self.shared.names_in_flight.get() > 0 {
+            self.shared.sim.trace("begin_wait", &[]);
+            self.runtime.sleep(Duration::from_millis(1)).await;
+        }
+        self.has_begun.set(true);
     }
 }
 

@@ -228,6 +228,33 @@ fn syncfs_alone_is_not_durable_until_some_flush_follows() {
 }
 
 #[test]
+fn a_killed_process_leaves_no_name_to_change_under_the_next_one() {
+    let mut machine = Machine::new(4);
+    machine.run(async |_, disk| drop(durable_journal(&disk, 1).await));
+    let options = SimDiskOptions {
+        latency_max: Duration::from_secs(1),
+        ..SimDiskOptions::default()
+    };
+    machine.disk.set_options(options);
+    let (disk, runtime) = (
+        machine.disk.disk(&machine.node.runtime()),
+        machine.node.runtime(),
+    );
+    runtime.spawn(async move { disk.rename("journal", "renamed").await.unwrap() });
+    machine.simulation.run_for(Duration::from_millis(1));
+    assert!(machine.disk.content("renamed").is_err(), "it is under way");
+    machine.kill();
+    machine.disk.set_options(SimDiskOptions::default());
+    let seen = machine.run(async |_, disk| {
+        (
+            disk.exists("journal").await.unwrap(),
+            disk.exists("renamed").await.unwrap(),
+        )
+    });
+    assert_eq!(seen, (false, true));
+}
+
+#[test]
 fn a_killed_process_leaves_writes_that_land_later_and_hold_the_lock() {
     let mut late = 0;
     for seed in 0..20 {
