@@ -831,7 +831,8 @@ async fn remove_leftovers(
     let mut removed = false;
     for entry in &tracked.entries {
         if swap_files::is_leftover(&entry.name) {
-            remove_if_there(disk, &format!("{}/{}", tracked.directory, entry.name)).await?;
+            disk.remove_file(&format!("{}/{}", tracked.directory, entry.name))
+                .await?;
             removed = true;
             continue;
         }
@@ -845,7 +846,8 @@ async fn remove_leftovers(
         let above = base > tracked.log.segments().active().base_offset;
         let below = base < segments[0].base_offset;
         if extension != "snapshot" && !listed && (below || (above && !report.clean)) {
-            remove_if_there(disk, &format!("{}/{}", tracked.directory, entry.name)).await?;
+            disk.remove_file(&format!("{}/{}", tracked.directory, entry.name))
+                .await?;
             removed = true;
         }
     }
@@ -864,12 +866,4 @@ async fn remove_leftovers(
         }
     }
     Ok(())
-}
-
-/// A rename that a dead process had submitted may have happened since the directory was looked into (C5).
-async fn remove_if_there(disk: &Disk, path: &str) -> io::Result<()> {
-    match disk.remove_file(path).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }

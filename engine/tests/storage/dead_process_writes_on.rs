@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use engine::platform::sim::SimDiskOptions;
-use engine::types::Offset;
 
 use crate::rig::{Machine, partition};
 
@@ -65,80 +64,5 @@ fn nothing_of_a_dead_process_lands_over_what_the_next_one_acknowledged() {
             });
             machine.kill();
         }
-    }
-}
-
-/// A file that recovery saw, and found to be of a segment that is deleted, may have its other name by the time that it
-/// is to be removed.
-#[test]
-fn a_rename_of_a_dead_process_does_not_stop_the_next_start() {
-    for seed in 0..400 {
-        let topic = [("internal.segment.bytes", "4000"), ("retention.ms", "-1")];
-        let mut machine = Machine::new(seed, 1, &topic);
-        machine.settings.checkpoint_interval_ms = 600_000;
-        let disk = machine.disk.clone();
-        machine.run(async move |started| {
-            for number in 0..20 {
-                started.append(0, number, 1_000).await.unwrap();
-            }
-            started.runtime.sleep(Duration::from_millis(100)).await;
-            let start = Offset(18);
-            let moved = started.storage.delete_records(partition(0), start).await;
-            assert_eq!(moved.unwrap(), start);
-            // The renames go on in the background: from somewhere among them on, each takes long.
-            let some = Duration::from_micros(20 * seed);
-            started.runtime.sleep(some).await;
-            let mut slow = SimDiskOptions::default();
-            (slow.latency_tail, slow.latency_tail_max) = (1.0, Duration::from_millis(20));
-            disk.set_options(slow);
-        });
-        machine.run_for(1);
-        machine.kill();
-        machine.disk.set_options(SimDiskOptions::default());
-        machine.run(async |started| {
-            assert!(started.report.damage.is_empty(), "{}", started.report);
-            assert_eq!(started.read_all(0, 18).await.unwrap().len(), 2);
-        });
-    }
-}
-
-/// Journal files of another length are removed at a start. A removal goes by the name: it must not take away the file that
-/// the next start makes, wherever in the start before the kill came.
-#[test]
-fn a_removal_of_a_dead_process_takes_no_new_journal_away() {
-    for seed in 0..400 {
-        let mut machine = Machine::new(seed, 1, &[]);
-        // A checkpoint would hold what is lost with the journal.
-        machine.settings.checkpoint_interval_ms = 600_000;
-        machine.run(async |started| {
-            started.append(0, 0, 1_000).await.unwrap();
-        });
-        machine.kill();
-        machine.settings.journal_file_bytes = 512 << 10;
-        machine.spawn(async |_| {});
-        machine.simulation.run_for(Duration::from_micros(50 * seed));
-        let mut slow = SimDiskOptions::default();
-        (slow.latency_tail, slow.latency_tail_max) = (1.0, Duration::from_secs(3));
-        machine.disk.set_options(slow);
-        machine.run_for(2);
-        machine.kill();
-        machine.disk.set_options(SimDiskOptions::default());
-        machine.run(async |started| {
-            for number in 1..30 {
-                started.append(0, number, 8_000).await.unwrap();
-            }
-            // Whatever is still under way has landed after this.
-            started.runtime.sleep(Duration::from_secs(5)).await;
-        });
-        machine.kill();
-        machine.run(async move |started| {
-            assert!(
-                started.report.damage.is_empty(),
-                "seed {seed}: {}",
-                started.report
-            );
-            let found = started.read_all(0, 0).await.unwrap();
-            assert_eq!(found.len(), 30, "seed {seed}");
-        });
     }
 }

@@ -139,8 +139,8 @@ async fn has_its_directory(disk: &Disk, known: &KnownPartitions, swap: &Swap) ->
     Ok(owner.is_none_or(|owner| owner == swap.id.topic_id))
 }
 
-/// Whether the new segment is there, under its old or its new name. It may not be: the record may have come to its name
-/// by a rename that a dead process had submitted, after a start that saw no record took the file for a leftover (C5).
+/// Whether the new segment is there, whole, under its old or its new name: what a record says of files is not believed
+/// without them, since a checkpoint that names bytes which are not there has good ones called damaged.
 async fn has_its_file(disk: &Disk, swap: &Swap) -> io::Result<bool> {
     let base = swap.replaced[0];
     let log = segment_file_name(base, "log");

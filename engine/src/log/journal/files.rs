@@ -98,16 +98,13 @@ pub struct JournalFiles {
     current: Option<usize>,
     /// The next byte to write in the current file.
     position: u64,
-    /// The number of the next new file.
-    next_number: u32,
     files_max: usize,
     recycled: u64,
 }
 
 impl JournalFiles {
-    /// All of the files found are free.
-    pub fn new(found: FoundFiles, files_max: usize) -> JournalFiles {
-        let FoundFiles { files, next_number } = found;
+    /// All of `files` are free.
+    pub fn new(files: Vec<JournalFile>, files_max: usize) -> JournalFiles {
         let slots = files
             .into_iter()
             .map(|file| Slot {
@@ -119,7 +116,6 @@ impl JournalFiles {
             slots,
             current: None,
             position: 0,
-            next_number,
             files_max,
             recycled: 0,
         }
@@ -163,7 +159,6 @@ impl JournalFiles {
 
     /// Adds a new free file.
     pub fn add(&mut self, file: JournalFile) {
-        self.next_number = self.next_number.max(file.number + 1);
         self.slots.push(Slot {
             file,
             state: SlotState::Free,
@@ -172,7 +167,13 @@ impl JournalFiles {
 
     /// The number that a new file should get, or `None` at the bound.
     pub fn next_number(&self) -> Option<u32> {
-        (self.slots.len() < self.files_max).then_some(self.next_number)
+        let highest = self
+            .slots
+            .iter()
+            .map(|slot| slot.file.number + 1)
+            .max()
+            .unwrap_or(0);
+        (self.slots.len() < self.files_max).then_some(highest)
     }
 
     /// Files that can be taken at once.
@@ -199,42 +200,35 @@ impl JournalFiles {
     }
 }
 
-/// The journal files that a start found.
-#[derive(Default)]
-pub struct FoundFiles {
-    /// Those that can be used again.
-    pub files: Vec<JournalFile>,
-    /// Above the number of every file that was there, also of those that were removed: a removal that a dead process had
-    /// submitted goes by the name, and would take a new file of that name away (C5).
-    pub next_number: u32,
-}
-
 /// Opens all journal files of the shard for use again; those of another length, and half-made ones, are removed.
-pub async fn open_journal_files(disk: &Disk, shard: ShardId, bytes: u64) -> io::Result<FoundFiles> {
-    let mut found = FoundFiles::default();
+pub async fn open_journal_files(
+    disk: &Disk,
+    shard: ShardId,
+    bytes: u64,
+) -> io::Result<Vec<JournalFile>> {
+    let mut files = Vec::new();
     for entry in disk.list(TIDELOG_DIRECTORY).await? {
         let path = format!("{TIDELOG_DIRECTORY}/{}", entry.name);
-        let half_made = entry.name.strip_suffix(".new");
-        let name = half_made.unwrap_or(&entry.name);
-        let Some((_, number)) = parse_journal_name(name).filter(|(owner, _)| *owner == shard)
+        let half_made = entry.name.strip_suffix(".new").and_then(parse_journal_name);
+        if half_made.is_some_and(|(owner, _)| owner == shard) {
+            disk.remove_file(&path).await?;
+            continue;
+        }
+        let Some((_, number)) =
+            parse_journal_name(&entry.name).filter(|(owner, _)| *owner == shard)
         else {
             continue;
         };
-        found.next_number = found.next_number.max(number.saturating_add(1));
-        if half_made.is_some() || entry.length != bytes {
-            match disk.remove_file(&path).await {
-                // A dead process had begun to remove or to rename it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                result => result?,
-            }
+        if entry.length != bytes {
+            disk.remove_file(&path).await?;
             continue;
         }
-        found.files.push(JournalFile {
+        files.push(JournalFile {
             number,
             bytes,
             file: disk.open(&path, OpenMode::Write).await?,
         });
     }
-    found.files.sort_by_key(|file| file.number);
-    Ok(found)
+    files.sort_by_key(|file| file.number);
+    Ok(files)
 }
