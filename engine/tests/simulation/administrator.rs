@@ -12,9 +12,11 @@ use net::platform::Runtime;
 use net::wire::Reader;
 
 use crate::codes;
+use crate::corrupt;
+use crate::epochs;
 use crate::oracle::PartitionKey;
 use crate::shared::Shared;
-use crate::topics::{self, KEEP, TRIM, Topic};
+use crate::topics::{self, KEEP, STAMP, TRIM, Topic};
 use crate::wire::{Lost, Wire};
 
 const EARLIEST: i64 = -2;
@@ -49,6 +51,9 @@ pub async fn make_topics(shared: &Shared, runtime: &Runtime) {
             runtime.sleep(shared.up_to_ms(50)).await;
         }
     }
+    for key in STAMP.keys() {
+        shared.oracle().partition(&key).stamped = true;
+    }
     for key in KEEP.keys() {
         shared.oracle().partition(&key).retention = true;
     }
@@ -59,7 +64,10 @@ pub async fn run(shared: Shared, runtime: Runtime) {
     while !shared.is_finishing() {
         if let Ok(mut wire) = Wire::connect(&shared, &runtime).await {
             while !shared.is_finishing() {
-                if one(&shared, &mut wire).await.is_err() {
+                if one(&shared, &mut wire, runtime.wall_clock_ms())
+                    .await
+                    .is_err()
+                {
                     break;
                 }
                 runtime.sleep(shared.up_to_ms(25)).await;
@@ -70,8 +78,8 @@ pub async fn run(shared: Shared, runtime: Runtime) {
     shared.client_done();
 }
 
-async fn one(shared: &Shared, wire: &mut Wire) -> Result<(), Lost> {
-    match shared.below(12) {
+async fn one(shared: &Shared, wire: &mut Wire, now_ms: i64) -> Result<(), Lost> {
+    match shared.below(15) {
         0..3 => metadata(shared, wire).await,
         3..5 => list_offsets(shared, wire, &topics::all_keys(), EARLIEST)
             .await
@@ -81,6 +89,8 @@ async fn one(shared: &Shared, wire: &mut Wire) -> Result<(), Lost> {
             .map(drop),
         7..9 => by_time(shared, wire).await,
         9..11 => delete_records(shared, wire).await,
+        11..13 => epochs::ask(shared, wire).await,
+        13 => corrupt::produce(shared, wire, now_ms).await,
         _ => configure(shared, wire).await,
     }
 }

@@ -1,20 +1,13 @@
 //! The client that creates a topic, fills it, deletes it and creates one of the same name, all alone on that name: so it
 //! knows exactly what must be in it.
 
-use net::messages::ApiKey;
-use net::messages::produce::{
-    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
-};
 use net::platform::Runtime;
-use net::records::Batch;
-use net::wire::{Reader, Records};
 
-use crate::administrator::{are_served, find_start};
-use crate::batches::{self, Made};
+use crate::administrator::are_served;
+use crate::batches;
 use crate::codes;
-use crate::consumer::read_all;
+use crate::filling;
 use crate::oracle::PartitionKey;
-use crate::producer::PRODUCE_VERSION;
 use crate::shared::Shared;
 use crate::topics;
 use crate::wire::{Lost, Wire};
@@ -40,7 +33,9 @@ pub async fn run(shared: Shared, runtime: Runtime) {
     while !shared.is_finishing() {
         churn.create().await;
         churn.fill().await;
-        churn.read().await;
+        for index in 0..2 {
+            filling::read_whole(&shared, &churn.runtime, &(TOPIC.to_owned(), index)).await;
+        }
         churn.delete().await;
         let pause = shared.up_to_ms(100);
         churn.runtime.sleep(pause).await;
@@ -50,12 +45,7 @@ pub async fn run(shared: Shared, runtime: Runtime) {
 
 impl Churn {
     async fn connect(&self) -> Wire {
-        loop {
-            if let Ok(wire) = Wire::connect(&self.shared, &self.runtime).await {
-                return wire;
-            }
-            self.runtime.sleep(self.shared.up_to_ms(60)).await;
-        }
+        filling::connect(&self.shared, &self.runtime).await
     }
 
     async fn create(&mut self) {
@@ -96,79 +86,7 @@ impl Churn {
             let name = format!("{TOPIC}.{}/{}", self.incarnation, self.batches);
             self.batches += 1;
             let made = batches::make(&self.shared, &name, self.runtime.wall_clock_ms(), None);
-            while !self.produce(&key, &made).await {
-                self.runtime.sleep(self.shared.up_to_ms(40)).await;
-            }
-        }
-    }
-
-    /// Whether it was acknowledged.
-    async fn produce(&mut self, key: &PartitionKey, made: &Made) -> bool {
-        let mut wire = self.connect().await;
-        let batch = Batch::parse(&made.bytes).expect("made whole");
-        self.shared
-            .oracle()
-            .partition(key)
-            .sends(made.id, TOPIC, None, &batch);
-        let part = PartitionProduceData {
-            index: key.1,
-            records: Some(Records::Chain(vec![made.bytes.clone()])),
-            ..Default::default()
-        };
-        let topic = TopicProduceData {
-            name: &key.0,
-            partition_data: vec![part],
-            ..Default::default()
-        };
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 30_000,
-            topic_data: vec![topic],
-            ..Default::default()
-        };
-        let Ok(body) = wire
-            .call(ApiKey::Produce, PRODUCE_VERSION, |writer, version| {
-                request.encode(writer, version)
-            })
-            .await
-        else {
-            return false;
-        };
-        let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION)
-            .expect("a well-formed answer");
-        let answer = &response.responses[0].partition_responses[0];
-        if answer.error_code != codes::NONE {
-            codes::expect_retriable("Produce to a topic that exists", answer.error_code);
-            return false;
-        }
-        self.shared
-            .oracle()
-            .partition(key)
-            .acknowledged(made.id, answer.base_offset);
-        true
-    }
-
-    /// Everything that was acknowledged is there, and nothing of an earlier incarnation.
-    async fn read(&mut self) {
-        for index in 0..2 {
-            let key: PartitionKey = (TOPIC.to_owned(), index);
-            loop {
-                let mut wire = self.connect().await;
-                let allowed = self.shared.oracle().read_errors_allowed;
-                // While the disk makes errors there is nothing to be demanded of reads.
-                if allowed {
-                    break;
-                }
-                if find_start(&self.shared, &mut wire, &key)
-                    .await
-                    .is_ok_and(|told| told)
-                    && let Ok((start, end)) = read_all(&self.shared, &mut wire, &key).await
-                {
-                    self.shared.oracle().partition(&key).complete(start, end);
-                    break;
-                }
-                self.runtime.sleep(self.shared.up_to_ms(40)).await;
-            }
+            filling::produce(&self.shared, &self.runtime, &key, &made).await;
         }
     }
 

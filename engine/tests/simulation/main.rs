@@ -13,9 +13,13 @@ mod broker;
 mod churn;
 mod codes;
 mod consumer;
+mod corrupt;
 mod coverage;
+mod epochs;
 mod faults;
+mod filling;
 mod groups;
+mod growth;
 mod oracle;
 #[cfg(feature = "planted")]
 mod planted;

@@ -306,6 +306,7 @@ impl Producer {
                     oracle.acknowledged += 1;
                     let model = oracle.partition(&lane.key);
                     model.acknowledged(waiting.made.id, base_offset);
+                    model.append_time(base_offset, answer.log_append_time_ms);
                     model.log_start(log_start, waiting.floor.expect("it was sent"));
                 }
                 codes::OUT_OF_ORDER_SEQUENCE_NUMBER => {

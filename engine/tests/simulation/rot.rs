@@ -1,5 +1,9 @@
-//! Bits that flip between two lives of the broker: in closed segments, and in one copy of what exists twice.
+//! Bits that flip between two lives of the broker: in closed segments, in one copy of what exists twice, and in sidecars,
+//! which are no loss at all.
 
+use engine::log::checkpoint;
+use engine::log::journal::format::{GROUP_HEADER_BYTES, GroupHeader, HeaderCopy};
+use engine::platform::BLOCK_BYTES;
 use engine::platform::sim::SimDisk;
 use net::records::Batch;
 
@@ -46,10 +50,104 @@ impl Rot {
         if !self.active || !self.shared.chance(0.5) {
             return;
         }
-        match self.shared.below(3) {
+        match self.shared.below(6) {
             0 => self.strike_copy(),
+            1 => self.strike_checkpoint(),
+            2 => self.strike_journal(),
+            3 => self.strike_sidecar(),
             _ => self.strike_segment(),
         }
+    }
+
+    /// One of a shard's two checkpoints, if both are whole: the journal still begins behind the other.
+    fn strike_checkpoint(&mut self) {
+        let shard = self.shared.below(3);
+        let paths = ["a", "b"].map(|copy| format!("tidelog/checkpoint-{shard}-{copy}"));
+        let whole = |path: &String| {
+            let content = self.disk.content(path);
+            content.is_ok_and(|content| checkpoint::decode(&content).is_ok())
+        };
+        if self.copy_damaged || !paths.iter().all(whole) {
+            return;
+        }
+        let path = &paths[self.shared.below(2) as usize];
+        self.copy_damaged = self.flip_used(path, "bits flipped in a checkpoint");
+    }
+
+    /// One of the two headers and tables of a group that a later one knows flushed (STORAGE C9).
+    fn strike_journal(&mut self) {
+        if self.copy_damaged {
+            return;
+        }
+        let mut names = self.disk.names("tidelog").unwrap_or_default();
+        names.retain(|name| name.starts_with("journal-") && !name.contains('.'));
+        let mut groups = Vec::new();
+        for name in names {
+            let path = format!("tidelog/{name}");
+            let content = self.disk.content(&path).unwrap_or_default();
+            for block in content.chunks_exact(BLOCK_BYTES) {
+                if let Some(header) = GroupHeader::decode(HeaderCopy::Front, block) {
+                    groups.push((path.clone(), header));
+                }
+            }
+        }
+        let newest = groups.iter().map(|(_, header)| header.generation.number);
+        let newest = newest.max();
+        groups.retain(|(_, header)| Some(header.generation.number) == newest);
+        let flushed_in = |shard| {
+            let of_shard = groups
+                .iter()
+                .filter(move |(_, header)| header.shard == shard);
+            of_shard.map(|(_, header)| header.known_flushed).max()
+        };
+        let flushed: Vec<_> = groups
+            .iter()
+            .filter(|(_, header)| Some(header.group_number) <= flushed_in(header.shard))
+            .collect();
+        if flushed.is_empty() {
+            return;
+        }
+        let (path, header) = flushed[self.shared.below(flushed.len() as u64) as usize];
+        let table = (GROUP_HEADER_BYTES + header.table_bytes()) as u64;
+        let end_table = u64::from(header.end_table_position);
+        let (from, bytes) = match self.shared.chance(0.5) {
+            true => (0, table),
+            false => (end_table, u64::from(header.group_bytes) - end_table),
+        };
+        let position = header.position + from + self.shared.below(bytes);
+        self.copy_damaged = self.flip(path, position, "bits flipped in a journal");
+    }
+
+    /// Of a segment that is whole: a sidecar that does not fit is made again from it.
+    fn strike_sidecar(&self) {
+        let keys = [topics::TRIM.keys(), topics::KEEP.keys()].concat();
+        let key = &keys[self.shared.below(keys.len() as u64) as usize];
+        let directory = format!("{}-{}", key.0, key.1);
+        let mut names = self.disk.names(&directory).unwrap_or_default();
+        names.retain(|name| name.ends_with(".tidx"));
+        if !names.is_empty() {
+            let name = &names[self.shared.below(names.len() as u64) as usize];
+            self.flip_used(&format!("{directory}/{name}"), "bits flipped in a sidecar");
+        }
+    }
+
+    /// Flips a bit before the zeros at the end of a file.
+    fn flip_used(&self, path: &str, counter: &str) -> bool {
+        let content = self.disk.content(path).unwrap_or_default();
+        let last = content.iter().rposition(|byte| *byte != 0);
+        let used = last.map_or(1, |last| last as u64 + 1);
+        self.flip(path, self.shared.below(used), counter)
+    }
+
+    fn flip(&self, path: &str, position: u64, counter: &str) -> bool {
+        let mask = 1 << self.shared.below(8);
+        let flipped = self.disk.rot(path, position, mask).unwrap_or(false);
+        if flipped {
+            self.shared
+                .note(format!("a bit of {path} flips at {position}"));
+            self.shared.count(counter, 1);
+        }
+        flipped
     }
 
     fn strike_copy(&mut self) {
@@ -61,24 +159,7 @@ impl Rot {
             0 => format!("tidelog/metadata-{copy}.log"),
             _ => format!("tidelog/checkpoint-start-{copy}"),
         };
-        let Ok(content) = self.disk.content(&path) else {
-            return;
-        };
-        let used = content
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last as u64 + 1);
-        let position = self.shared.below(used);
-        if self
-            .disk
-            .rot(&path, position, 1 << self.shared.below(8))
-            .is_ok_and(|flipped| flipped)
-        {
-            self.copy_damaged = true;
-            self.shared
-                .note(format!("a bit of {path} flips at {position}"));
-            self.shared.count("bits flipped in a copy", 1);
-        }
+        self.copy_damaged = self.flip_used(&path, "bits flipped in a copy");
     }
 
     /// A byte of a closed segment: its batch may be unreadable from now on, and nothing else.

@@ -13,6 +13,7 @@ use crate::churn;
 use crate::consumer::{Consumer, read_all};
 use crate::faults::{self, DiskErrors, End, Plan};
 use crate::groups;
+use crate::growth;
 use crate::oracle::PartitionKey;
 use crate::producer::{Producer, Style};
 use crate::rot::Rot;
@@ -113,7 +114,7 @@ impl Run {
         let nodes: Vec<Runtime> = (0..3)
             .map(|number| self.sim.node(&format!("client-{number}")).runtime())
             .collect();
-        for _ in 0..styles.len() + 5 + groups::MEMBERS {
+        for _ in 0..styles.len() + 6 + groups::MEMBERS {
             shared.client_began();
         }
         let shared = shared.clone();
@@ -131,6 +132,7 @@ impl Run {
             nodes[2].spawn(follower.follow());
             nodes[0].spawn(administrator::run(shared.clone(), nodes[0].clone()));
             nodes[1].spawn(churn::run(shared.clone(), nodes[1].clone()));
+            nodes[2].spawn(growth::run(shared.clone(), nodes[2].clone()));
             for number in 0..groups::MEMBERS {
                 let runtime = &nodes[number % nodes.len()];
                 runtime.spawn(groups::member(shared.clone(), runtime.clone(), number));

@@ -43,9 +43,19 @@ pub const KEEP: Topic = Topic {
         ("retention.bytes", "150000"),
     ],
 };
+/// The broker sets the timestamps here.
+pub const STAMP: Topic = Topic {
+    name: "stamp",
+    partitions: 1,
+    configs: &[
+        ("internal.segment.bytes", "65536"),
+        ("retention.ms", "-1"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ],
+};
 
 /// All of them.
-pub const ALL: [&Topic; 3] = [&PLAIN, &TRIM, &KEEP];
+pub const ALL: [&Topic; 4] = [&PLAIN, &TRIM, &KEEP, &STAMP];
 
 impl Topic {
     /// Its partitions.

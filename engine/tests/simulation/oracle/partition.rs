@@ -7,18 +7,25 @@ use net::records::Batch;
 
 use super::Floor;
 
-/// Names a batch by everything in it that the broker may not change.
+/// Names a batch by everything in it that the broker never changes: without what LogAppendTime writes, which is checked
+/// by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchId(u64);
 
-/// Bytes in front of a batch that belong to the broker (base offset … CRC).
-const PREFIX_BYTES: usize = 21;
+/// The bit of the attributes' second byte that says who set the largest timestamp, which stands in bytes 35 to 42.
+const LOG_APPEND_TIME: u8 = 1 << 3;
 
 impl BatchId {
     /// Of a whole batch.
     pub fn of(batch: &[u8]) -> BatchId {
-        let body = &batch[PREFIX_BYTES..];
-        let (low, high) = (crc32c::crc32c(body), crc32c::crc32c_append(0x5eed, body));
+        let attributes = [batch[21], batch[22] & !LOG_APPEND_TIME];
+        let parts = [&attributes, &batch[23..35], &batch[43..]];
+        let checksum = |seed| {
+            parts
+                .iter()
+                .fold(seed, |sum, part| crc32c::crc32c_append(sum, part))
+        };
+        let (low, high) = (checksum(0), checksum(0x5eed));
         BatchId(u64::from(high) << 32 | u64::from(low))
     }
 }
@@ -41,6 +48,7 @@ struct Sent {
     order: Option<u64>,
     records: i32,
     bytes: usize,
+    max_timestamp: i64,
     attempts: u32,
     fate: Fate,
     offsets: Vec<i64>,
@@ -61,6 +69,10 @@ pub struct PartitionModel {
     log_start_max: i64,
     /// Retention may take what is old.
     pub retention: bool,
+    /// The broker sets the timestamps.
+    pub stamped: bool,
+    /// When the batches were appended, by base offset, where the broker sets the timestamps.
+    append_times: BTreeMap<i64, i64>,
     /// Offsets that may be unreadable because somebody damaged the disk: first and last.
     damaged: Vec<(i64, i64)>,
 }
@@ -79,6 +91,8 @@ impl PartitionModel {
             },
             log_start_max: 0,
             retention: false,
+            stamped: false,
+            append_times: BTreeMap::new(),
             damaged: Vec::new(),
         }
     }
@@ -110,6 +124,7 @@ impl PartitionModel {
             order,
             records: batch.header().record_count,
             bytes: batch.bytes().len(),
+            max_timestamp: batch.header().max_timestamp,
             attempts: 0,
             fate: Fate::Unknown,
             offsets: Vec::new(),
@@ -129,6 +144,18 @@ impl PartitionModel {
         }
         let end = base_offset + i64::from(sent.records);
         self.floor.high_watermark = self.floor.high_watermark.max(end);
+    }
+
+    /// The producer was told when the batch at `base_offset` was appended (P13, P14).
+    pub fn append_time(&mut self, base_offset: i64, time: i64) {
+        if self.stamped {
+            let known = *self.append_times.entry(base_offset).or_insert(time);
+            assert_eq!(
+                known, time,
+                "{}: the batch at {base_offset} has two append times",
+                self.name
+            );
+        }
     }
 
     /// The producer was told that the batch will not come into the log.
@@ -230,7 +257,16 @@ impl PartitionModel {
                 "{}: {last} served above the high watermark {high_watermark}",
                 self.name
             );
-            self.place(BatchId::of(batch.bytes()), base, "served");
+            let id = BatchId::of(batch.bytes());
+            self.place(id, base, "served");
+            let by_broker = batch.bytes()[22] & LOG_APPEND_TIME != 0;
+            let time = header.max_timestamp;
+            assert!(
+                by_broker == self.stamped && (by_broker || time == self.sent[&id].max_timestamp),
+                "{}: the batch at {base} is of {time}, set by the broker: {by_broker}",
+                self.name
+            );
+            self.append_time(base, time);
             self.epoch(base, header.partition_leader_epoch);
             next = last + 1;
             first = false;
@@ -261,6 +297,34 @@ impl PartitionModel {
             "{}: leader epochs fall around {base}",
             self.name
         );
+    }
+
+    /// The newest leader epoch that was read.
+    pub fn newest_epoch(&self) -> i32 {
+        self.epochs.last_key_value().map_or(0, |(_, epoch)| *epoch)
+    }
+
+    /// The broker named the newest leader epoch not above `asked` and where it ends, (−1, −1) if it has none as new as
+    /// that; asked when `floor` was known. For a log of which nothing was deleted.
+    pub fn epoch_end(&self, asked: i32, (epoch, end): (i32, i64), floor: Floor) {
+        let name = &self.name;
+        assert!(
+            epoch <= asked && (epoch < 0) == (end < 0),
+            "{name}: asked for the end of epoch {asked}, got that of {epoch} at {end}"
+        );
+        for (base, written_in) in &self.epochs {
+            let fits = if end < 0 {
+                *base >= floor.high_watermark || *written_in < asked
+            } else if *written_in > asked {
+                *base >= end
+            } else {
+                *base < end || *base >= floor.high_watermark
+            };
+            assert!(
+                fits,
+                "{name}: epoch {asked} ends at {end}, but the batch at {base} is of {written_in}"
+            );
+        }
     }
 
     /// The batch is at that offset: for good, and it alone.
