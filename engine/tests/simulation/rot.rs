@@ -59,7 +59,8 @@ impl Rot {
         }
     }
 
-    /// One of a shard's two checkpoints, if both are whole: the journal still begins behind the other.
+    /// One of a shard's two checkpoints, if both are whole and stay so: the journal still begins behind the other. What a
+    /// killed broker has under way may be half of a checkpoint.
     fn strike_checkpoint(&mut self) {
         let shard = self.shared.below(3);
         let paths = ["a", "b"].map(|copy| format!("tidelog/checkpoint-{shard}-{copy}"));
@@ -67,7 +68,8 @@ impl Rot {
             let content = self.disk.content(path);
             content.is_ok_and(|content| checkpoint::decode(&content).is_ok())
         };
-        if self.copy_damaged || !paths.iter().all(whole) {
+        let writes = self.disk.operations_in_flight() > 0;
+        if writes || self.copy_damaged || !paths.iter().all(whole) {
             return;
         }
         let path = &paths[self.shared.below(2) as usize];
