@@ -2,15 +2,10 @@
 //! where the oracle would not know it.
 
 use bytes::Bytes;
-use net::messages::ApiKey;
-use net::messages::produce::{
-    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
-};
-use net::wire::{Reader, Records};
 
 use crate::batches;
 use crate::codes;
-use crate::producer::PRODUCE_VERSION;
+use crate::filling;
 use crate::shared::Shared;
 use crate::topics;
 use crate::wire::{Lost, Wire};
@@ -32,34 +27,11 @@ pub async fn produce(shared: &Shared, wire: &mut Wire, now_ms: i64) -> Result<()
         RECORDS_POSITION + shared.below(bytes.len() as u64 - RECORDS_POSITION)
     };
     bytes[position as usize] ^= 1 << shared.below(8);
-    let part = PartitionProduceData {
-        index: key.1,
-        records: Some(Records::Chain(vec![Bytes::from(bytes)])),
-        ..Default::default()
-    };
-    let topic = TopicProduceData {
-        name: &key.0,
-        partition_data: vec![part],
-        ..Default::default()
-    };
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 30_000,
-        topic_data: vec![topic],
-        ..Default::default()
-    };
-    let body = wire
-        .call(ApiKey::Produce, PRODUCE_VERSION, |writer, version| {
-            request.encode(writer, version)
-        })
-        .await?;
-    let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION)
-        .expect("a well-formed answer");
-    let answer = &response.responses[0].partition_responses[0];
-    if answer.error_code == codes::CORRUPT_MESSAGE {
+    let (error_code, _) = filling::send(wire, key, Bytes::from(bytes)).await?;
+    if error_code == codes::CORRUPT_MESSAGE {
         shared.count("corrupt batches refused", 1);
     } else {
-        codes::expect_retriable("Produce of a corrupt batch", answer.error_code);
+        codes::expect_retriable("Produce of a corrupt batch", error_code);
     }
     Ok(())
 }

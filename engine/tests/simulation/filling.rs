@@ -1,6 +1,7 @@
 //! What clients do that are alone on a topic, and so know exactly what must be in it: produce until it is acknowledged,
 //! and read all of it.
 
+use bytes::Bytes;
 use net::messages::ApiKey;
 use net::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -16,7 +17,7 @@ use crate::consumer::read_all;
 use crate::oracle::PartitionKey;
 use crate::producer::PRODUCE_VERSION;
 use crate::shared::Shared;
-use crate::wire::Wire;
+use crate::wire::{Lost, Wire};
 
 /// A connection, however long it takes.
 pub async fn connect(shared: &Shared, runtime: &Runtime) -> Wire {
@@ -47,9 +48,25 @@ async fn is_acknowledged(
         .oracle()
         .partition(key)
         .sends(made.id, &key.0, None, &batch);
+    let Ok((error_code, base_offset)) = send(&mut wire, key, made.bytes.clone()).await else {
+        return false;
+    };
+    if error_code != codes::NONE {
+        codes::expect_retriable("Produce to a topic that exists", error_code);
+        return false;
+    }
+    shared
+        .oracle()
+        .partition(key)
+        .acknowledged(made.id, base_offset);
+    true
+}
+
+/// Sends one batch; the error code of the answer and its base offset.
+pub async fn send(wire: &mut Wire, key: &PartitionKey, batch: Bytes) -> Result<(i16, i64), Lost> {
     let part = PartitionProduceData {
         index: key.1,
-        records: Some(Records::Chain(vec![made.bytes.clone()])),
+        records: Some(Records::Chain(vec![batch])),
         ..Default::default()
     };
     let topic = TopicProduceData {
@@ -63,26 +80,15 @@ async fn is_acknowledged(
         topic_data: vec![topic],
         ..Default::default()
     };
-    let Ok(body) = wire
+    let body = wire
         .call(ApiKey::Produce, PRODUCE_VERSION, |writer, version| {
             request.encode(writer, version)
         })
-        .await
-    else {
-        return false;
-    };
+        .await?;
     let response = ProduceResponse::decode(&mut Reader::new(&body), PRODUCE_VERSION)
         .expect("a well-formed answer");
     let answer = &response.responses[0].partition_responses[0];
-    if answer.error_code != codes::NONE {
-        codes::expect_retriable("Produce to a topic that exists", answer.error_code);
-        return false;
-    }
-    shared
-        .oracle()
-        .partition(key)
-        .acknowledged(made.id, answer.base_offset);
-    true
+    Ok((answer.error_code, answer.base_offset))
 }
 
 /// Reads the partition: everything that was acknowledged is there, and nothing else.
