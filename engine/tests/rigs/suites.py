@@ -4,8 +4,8 @@
 
 Each suite gets a fresh broker. `../suites/required.tsv` names every test that Kafka passes: either it is required here,
 or its row gives the reason for its exclusion. A required test that fails is tried again, as often as Kafka's score
-allowed (three tries in all; more for those in TRIES). Exit status 0 only if every required test that was run passed; with --quick the suites'
-own short selections are run. One JSON line per suite goes to --results; it names the commit.
+allowed (three tries in all; more for those in TRIES). Exit status 0 only if every required test that was run passed; with
+--quick the suites' own short selections are run. One JSON line per suite goes to --results; it names the commit.
 """
 import argparse, json, os, re, signal, subprocess, sys, time
 
