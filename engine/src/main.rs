@@ -39,6 +39,9 @@ fn abort_on_panic() {
 }
 
 fn run(config: BrokerConfig) -> ExitCode {
+    if let Err(error) = net::platform::decline_huge_pages() {
+        tracing::warn!(%error, "huge pages cannot be declined: faults that clear them delay requests");
+    }
     let shards = node_thread::shard_count(&config);
     let needs = preflight::Needs {
         shards: usize::from(shards),

@@ -52,6 +52,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Err(error) = net::platform::decline_huge_pages() {
+        eprintln!(
+            "loadgen: huge pages cannot be declined ({error}): faults that clear them delay the schedule"
+        );
+    }
     let done = match Arguments::parse().mode {
         Mode::Produce(mode) => modes::produce(&mode),
         Mode::Consume(mode) => modes::consume(&mode),

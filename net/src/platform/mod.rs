@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 mod blocking;
 mod glommio;
 mod glommio_net;
+mod memory;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
@@ -23,6 +24,7 @@ pub mod sync;
 mod tests;
 
 pub use glommio::{ExecutorHandle, OperationGuard, Placement, block_on, spawn_executor};
+pub use memory::decline_huge_pages;
 
 /// Handle to the executor this code runs on. Cheap to clone, never leaves its thread.
 #[derive(Clone)]

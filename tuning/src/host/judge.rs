@@ -355,7 +355,8 @@ fn huge_pages(facts: &Facts) -> Finding {
     let point = Point::new(
         "huge pages",
         "madvise or never",
-        "with always the kernel merges pages behind our back: memory grows, and the merging stalls cores",
+        "a node declines them for itself; with always every other process competes for them, and the kernel moves \
+         memory about to make room",
     );
     match facts.memory.huge_pages.as_deref() {
         None => point.good("not offered by this kernel"),
