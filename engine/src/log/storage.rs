@@ -290,21 +290,26 @@ impl Storage {
         settings: StorageSettings,
         partitions: Vec<(RecoveredPartition, LeaderEpoch, Arc<TopicConfig>)>,
     ) -> Result<Storage, StorageError> {
-        let files = open_journal_files(disk, shard, settings.journal_file_bytes)
-            .await
-            .map_err(StorageError::during(format!(
-                "opening the journal of shard {shard}"
-            )))?;
-        let checkpointer = Checkpointer::open(disk, shard)
-            .await
-            .map_err(StorageError::during(format!(
-                "opening the checkpoints of shard {shard}"
-            )))?;
         let journal_settings = JournalSettings {
             file_bytes: settings.journal_file_bytes,
             group_bytes_max: settings.group_bytes_max(),
             flush: settings.flushes(),
         };
+        let files = open_journal_files(
+            disk,
+            shard,
+            settings.journal_file_bytes,
+            journal_settings.open_mode(),
+        )
+        .await
+        .map_err(StorageError::during(format!(
+            "opening the journal of shard {shard}"
+        )))?;
+        let checkpointer = Checkpointer::open(disk, shard)
+            .await
+            .map_err(StorageError::during(format!(
+                "opening the checkpoints of shard {shard}"
+            )))?;
         let files = JournalFiles::new(files, settings.journal_files_max);
         let journal = Journal::new(
             runtime.clone(),

@@ -90,6 +90,9 @@ impl GlommioDisk {
             .write(mode != OpenMode::Read)
             .create(mode == OpenMode::Create)
             .mode(0o644);
+        if mode == OpenMode::WriteThrough {
+            options.custom_flags(libc::O_DSYNC);
+        }
         let file = options.dma_open(path).await.map_err(to_io_error)?;
         let file = GlommioFile {
             shared: Rc::new(OpenFile(file)),

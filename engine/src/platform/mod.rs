@@ -72,6 +72,9 @@ pub enum OpenMode {
     Read,
     /// Existing file, for reading and writing; waits for its exclusive `flock` (STORAGE C5).
     Write,
+    /// As `Write`; what is written is durable when the write completes (`O_DSYNC`): one request where the device knows
+    /// FUA, else a flush that the kernel sends behind the write, without a way back through this process.
+    WriteThrough,
     /// As `Write`; created (and emptied) if need be. The caller syncs the directory.
     Create,
 }

@@ -89,6 +89,43 @@ fn an_exact_length_survives_direct_writes_after_it() {
 }
 
 #[test]
+fn a_file_opened_to_write_through_tells_the_kernel_so() {
+    on_disk(async |_, disk| {
+        drop(disk.open("a-journal", OpenMode::Create).await.unwrap());
+        let file = disk
+            .open("a-journal", OpenMode::WriteThrough)
+            .await
+            .unwrap();
+        write(&disk, &file, b"group", 0).await;
+        assert_eq!(&file.read_at(0, 5).await.unwrap()[..], b"group");
+        // All tests of this process share its table of files; the file's name is this test's own.
+        let flags = open_flags(|path| path.ends_with("a-journal"));
+        assert_eq!(flags.len(), 1, "{flags:?}");
+        assert_eq!(flags[0] & libc::O_DSYNC, libc::O_DSYNC, "{flags:?}");
+    });
+}
+
+/// What the kernel knows of the open files whose paths are `wanted`, as in open(2).
+fn open_flags(wanted: impl Fn(&std::path::Path) -> bool) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let entry = entry.unwrap();
+        // One that was closed meanwhile is nobody's.
+        if !std::fs::read_link(entry.path()).is_ok_and(|path| wanted(&path)) {
+            continue;
+        }
+        let number = entry.file_name().into_string().unwrap();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .unwrap();
+        found.push(i32::from_str_radix(flags.trim(), 8).unwrap());
+    }
+    found
+}
+
+#[test]
 fn create_empties_and_write_needs_the_file() {
     on_disk(async |_, disk| {
         assert_eq!(

@@ -1,4 +1,5 @@
-//! The commit loop: gather what arrived, one aligned write, one flush, acknowledge everybody in it (DESIGN §5.2).
+//! The commit loop: gather what arrived, one aligned write that is durable when it completes, acknowledge
+//! everybody in it (DESIGN §5.2).
 //! Runs on the shard's core, one task per shard.
 //!
 //! Invariant: nobody hears of a group before its flush returned, and after any failed write or flush nobody hears of
@@ -18,7 +19,7 @@ use super::format::Generation;
 use super::group::{ChainEnd, Entry, GroupPlace, assemble, group_bytes};
 use crate::log::append::Appended;
 use crate::log::error::AppendError;
-use crate::platform::Disk;
+use crate::platform::{Disk, OpenMode};
 use crate::types::ShardId;
 
 /// After a flush without a successor, the time until an empty group says that it is flushed (C7).
@@ -74,6 +75,17 @@ pub struct JournalSettings {
     pub flush: bool,
 }
 
+impl JournalSettings {
+    /// How the journal's files are opened: so that every write is its own flush, if each group needs one.
+    pub fn open_mode(&self) -> OpenMode {
+        if self.flush && !crate::planted::is(crate::planted::Bug::AckBeforeFlush) {
+            OpenMode::WriteThrough
+        } else {
+            OpenMode::Write
+        }
+    }
+}
+
 /// Counters for the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalCounters {
@@ -101,7 +113,7 @@ pub struct Journal {
     stopped: Cell<bool>,
     growing: Cell<bool>,
     counters: Cell<JournalCounters>,
-    /// Files with groups that are not flushed.
+    /// Files with groups that are not flushed, where not every group is.
     unflushed: RefCell<Vec<JournalFile>>,
     work: Notify,
     files_changed: Notify,
@@ -317,28 +329,10 @@ impl Journal {
             count,
             &mut buffer,
         );
-        let number = file.number;
+        // Opened so that this is also the flush, if each group needs one.
         file.file.write_at(buffer, position).await?;
-        if self.unflushed.borrow().last().map(|last| last.number) != Some(number) {
-            self.unflushed.borrow_mut().push(file);
-        }
-        // Without a flush per group one batch may still ask for its own. Replay reaches a group only through those in
-        // front of it, so every file since the last flush is flushed.
-        let asked = entries.iter().any(|pending| {
-            pending
-                .planned
-                .as_ref()
-                .is_some_and(|planned| planned.flush)
-        });
-        if (self.settings.flush || asked)
-            && !crate::planted::is(crate::planted::Bug::AckBeforeFlush)
-        {
-            let unflushed = self.unflushed.take();
-            for file in unflushed {
-                file.file.fdatasync().await?;
-            }
-        } else {
-            self.forget_old_unflushed();
+        if !self.settings.flush {
+            self.flush_if_asked(file, entries).await?;
         }
         let mut counters = self.counters.get();
         counters.groups += 1;
@@ -347,13 +341,26 @@ impl Journal {
         Ok(end)
     }
 
-    /// Files that no flush is asked for: as many as there are at most.
-    fn forget_old_unflushed(&self) {
-        let mut unflushed = self.unflushed.borrow_mut();
-        if let Some(newest) = unflushed.pop() {
-            unflushed.retain(|file| file.number != newest.number);
-            unflushed.push(newest);
+    /// Without a flush per group one batch may still ask for its own. Replay reaches a group only through those in front
+    /// of it, so every file since the last flush is flushed.
+    async fn flush_if_asked(&self, written: JournalFile, entries: &[Pending]) -> io::Result<()> {
+        {
+            let mut unflushed = self.unflushed.borrow_mut();
+            unflushed.retain(|file| file.number != written.number);
+            unflushed.push(written);
         }
+        let asked = entries.iter().any(|pending| {
+            pending
+                .planned
+                .as_ref()
+                .is_some_and(|planned| planned.flush)
+        });
+        if asked && !crate::planted::is(crate::planted::Bug::AckBeforeFlush) {
+            for file in self.unflushed.take() {
+                file.file.fdatasync().await?;
+            }
+        }
+        Ok(())
     }
 
     /// The place for the next group. Waits for a free file; makes one ahead of need.
@@ -388,8 +395,14 @@ impl Journal {
         if self.growing.replace(true) {
             return Ok(());
         }
-        let made =
-            create_journal_file(&self.disk, self.shard, number, self.settings.file_bytes).await;
+        let made = create_journal_file(
+            &self.disk,
+            self.shard,
+            number,
+            self.settings.file_bytes,
+            self.settings.open_mode(),
+        )
+        .await;
         self.growing.set(false);
         self.files.borrow_mut().add(made?);
         self.files_changed.notify_all();

@@ -21,7 +21,7 @@ pub struct JournalFile {
     pub number: u32,
     /// Its length, whole blocks.
     pub bytes: u64,
-    /// Open for writing, and locked (C5).
+    /// Open for writing, and locked (C5); how else, [`super::commit::JournalSettings::open_mode`] says.
     pub file: File,
 }
 
@@ -42,25 +42,24 @@ pub async fn create_journal_file(
     shard: ShardId,
     number: u32,
     bytes: u64,
+    mode: OpenMode,
 ) -> io::Result<JournalFile> {
     let path = journal_path(shard, number);
     let temporary = format!("{path}.new");
     let file = disk.open(&temporary, OpenMode::Create).await?;
-    match fill(disk, &file, bytes).await {
-        Ok(()) => {}
-        Err(error) => {
-            drop(file);
-            // Best effort: what stays is removed by the next start.
-            let _ = disk.remove_file(&temporary).await;
-            return Err(error);
-        }
+    let filled = fill(disk, &file, bytes).await;
+    drop(file);
+    if let Err(error) = filled {
+        // Best effort: what stays is removed by the next start.
+        let _ = disk.remove_file(&temporary).await;
+        return Err(error);
     }
     disk.rename(&temporary, &path).await?;
     disk.sync_directory(TIDELOG_DIRECTORY).await?;
     Ok(JournalFile {
         number,
         bytes,
-        file,
+        file: disk.open(&path, mode).await?,
     })
 }
 
@@ -205,6 +204,7 @@ pub async fn open_journal_files(
     disk: &Disk,
     shard: ShardId,
     bytes: u64,
+    mode: OpenMode,
 ) -> io::Result<Vec<JournalFile>> {
     let mut files = Vec::new();
     for entry in disk.list(TIDELOG_DIRECTORY).await? {
@@ -226,7 +226,7 @@ pub async fn open_journal_files(
         files.push(JournalFile {
             number,
             bytes,
-            file: disk.open(&path, OpenMode::Write).await?,
+            file: disk.open(&path, mode).await?,
         });
     }
     files.sort_by_key(|file| file.number);

@@ -363,6 +363,7 @@ impl MountedDisk {
             path: path.into(),
             epoch,
             writable: mode != OpenMode::Read,
+            write_through: mode == OpenMode::WriteThrough,
             locked: Cell::new(false),
         };
         let file = SimFile {
@@ -591,6 +592,7 @@ struct OpenFile {
     path: String,
     epoch: u64,
     writable: bool,
+    write_through: bool,
     locked: Cell<bool>,
 }
 
@@ -615,7 +617,14 @@ impl SimFile {
         let open = self.open.clone();
         self.open
             .shared
-            .start(async move { open.write(content, position).await })
+            .start(async move {
+                open.write(content, position).await?;
+                if open.write_through {
+                    let bound = open.shared.media.borrow().next_sequence();
+                    open.flush(bound).await?;
+                }
+                Ok(())
+            })
             .await
     }
 

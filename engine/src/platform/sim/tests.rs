@@ -126,6 +126,23 @@ fn a_disk_that_reorders_keeps_the_latest_writes_only() {
 }
 
 #[test]
+fn a_write_through_is_durable_when_it_completes_or_fails_as_its_flush_does() {
+    let mut machine = Machine::new(1);
+    let disk_machine = machine.disk.clone();
+    machine.run(async move |_, disk| {
+        drop(durable_journal(&disk, 3).await);
+        let file = disk.open("journal", OpenMode::WriteThrough).await.unwrap();
+        fill(&disk, &file, 1, 2).await.unwrap();
+        disk_machine.fail_next(DiskFault::Flush, "journal");
+        fill(&disk, &file, 2, 2).await.unwrap_err();
+    });
+    machine.power_cut(CutMode::Random(0.0));
+    let content = machine.disk.content("journal").unwrap();
+    let firsts: Vec<u8> = content.chunks(BLOCK_BYTES).map(|block| block[0]).collect();
+    assert_eq!(firsts, [1, 2, 1]);
+}
+
+#[test]
 fn allocated_space_without_flushed_content_reads_as_zeros() {
     let mut machine = Machine::new(1);
     machine.run(async |_, disk| {
