@@ -1,6 +1,6 @@
 //! The file half of the platform seam: directories, files, direct I/O, aligned buffers.
 //!
-//! Two variants of each type: glommio on a real file system, and (feature `sim`) the simulated disk of
+//! Two variants of each type: io_uring on a real file system, and (feature `sim`) the simulated disk of
 //! RELIABILITY §4. Paths are relative to the data directory the [`Disk`] was opened on.
 //!
 //! Invariant: memory given to the kernel, and the open file, belong to the operation until it completes, also when
@@ -9,9 +9,9 @@
 use std::io;
 use std::path::Path;
 
-use net::platform::Runtime;
+use net::platform::{AlignedMemory, Runtime};
 
-mod glommio;
+mod real;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(test)]
@@ -40,7 +40,7 @@ pub struct Disk {
 
 #[derive(Clone)]
 enum DiskBackend {
-    Glommio(glommio::GlommioDisk),
+    Real(real::RealDisk),
     #[cfg(feature = "sim")]
     Sim(sim::MountedDisk),
 }
@@ -83,15 +83,15 @@ impl Disk {
     /// Opens the data directory `root`, an existing directory of a real file system, from this executor.
     pub async fn open_data_directory(runtime: &Runtime, root: &Path) -> io::Result<Disk> {
         Ok(Disk {
-            backend: DiskBackend::Glommio(glommio::GlommioDisk::open(runtime, root).await?),
+            backend: DiskBackend::Real(real::RealDisk::open(runtime, root)?),
         })
     }
 
     /// Opens a file for direct I/O.
     pub async fn open(&self, path: &str, mode: OpenMode) -> io::Result<File> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => Ok(File {
-                backend: FileBackend::Glommio(disk.open_file(path, mode).await?),
+            DiskBackend::Real(disk) => Ok(File {
+                backend: FileBackend::Real(disk.open_file(path, mode).await?),
             }),
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => Ok(File {
@@ -103,7 +103,7 @@ impl Disk {
     /// Makes a directory; succeeds if it exists. The caller syncs the parent.
     pub async fn create_directory(&self, path: &str) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.create_directory(path).await,
+            DiskBackend::Real(disk) => disk.create_directory(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.create_directory(path).await,
         }
@@ -112,7 +112,7 @@ impl Disk {
     /// Renames a file or directory, replacing an existing file. The caller syncs the parents.
     pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.rename(from, to).await,
+            DiskBackend::Real(disk) => disk.rename(from, to).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.rename(from, to).await,
         }
@@ -121,7 +121,7 @@ impl Disk {
     /// Removes a file. The caller syncs the parent.
     pub async fn remove_file(&self, path: &str) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.remove_file(path).await,
+            DiskBackend::Real(disk) => disk.remove_file(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.remove_file(path).await,
         }
@@ -130,7 +130,7 @@ impl Disk {
     /// Removes an empty directory. The caller syncs the parent.
     pub async fn remove_directory(&self, path: &str) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.remove_directory(path).await,
+            DiskBackend::Real(disk) => disk.remove_directory(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.remove_directory(path).await,
         }
@@ -139,7 +139,7 @@ impl Disk {
     /// Makes the directory's entries durable (`""` is the data directory itself).
     pub async fn sync_directory(&self, path: &str) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.sync_directory(path).await,
+            DiskBackend::Real(disk) => disk.sync_directory(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.sync_directory(path).await,
         }
@@ -148,7 +148,7 @@ impl Disk {
     /// The directory's entries, sorted by name.
     pub async fn list(&self, path: &str) -> io::Result<Vec<DirectoryEntry>> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.list(path).await,
+            DiskBackend::Real(disk) => disk.list(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.list(path).await,
         }
@@ -163,7 +163,7 @@ impl Disk {
         length_max: usize,
     ) -> io::Result<Vec<Option<DirectoryLook>>> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.look_into(directories, small_file, length_max).await,
+            DiskBackend::Real(disk) => disk.look_into(directories, small_file, length_max).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.look_into(directories, small_file, length_max).await,
         }
@@ -173,7 +173,7 @@ impl Disk {
     /// read or write of each file waits for that alone, and the executor with it.
     pub async fn look_up_places(&self, paths: Vec<String>) {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.look_up_places(paths).await,
+            DiskBackend::Real(disk) => disk.look_up_places(paths).await,
             // The simulated disk has no such thing as a place.
             #[cfg(feature = "sim")]
             DiskBackend::Sim(_) => {}
@@ -183,7 +183,7 @@ impl Disk {
     /// Whether a file or directory of that name exists.
     pub async fn exists(&self, path: &str) -> io::Result<bool> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.exists(path).await,
+            DiskBackend::Real(disk) => disk.exists(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.exists(path).await,
         }
@@ -192,7 +192,7 @@ impl Disk {
     /// A whole small file, at most `length_max` bytes (longer: `InvalidData`).
     pub async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.read_small(path, length_max).await,
+            DiskBackend::Real(disk) => disk.read_small(path, length_max).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.read_small(path, length_max).await,
         }
@@ -202,7 +202,7 @@ impl Disk {
     /// fsync of the directory.
     pub async fn write_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.write_small(path, content, true).await,
+            DiskBackend::Real(disk) => disk.write_small(path, content, true).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.write_small(path, content, true).await,
         }
@@ -212,7 +212,7 @@ impl Disk {
     /// one, or neither whole. For files that check themselves and can be made again.
     pub async fn replace_small(&self, path: &str, content: &[u8]) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.write_small(path, content, false).await,
+            DiskBackend::Real(disk) => disk.write_small(path, content, false).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.write_small(path, content, false).await,
         }
@@ -222,7 +222,7 @@ impl Disk {
     /// thread of its own).
     pub async fn sync_filesystem(&self) -> io::Result<()> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.sync_filesystem().await,
+            DiskBackend::Real(disk) => disk.sync_filesystem().await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.sync_filesystem().await,
         }
@@ -236,7 +236,7 @@ impl Disk {
     /// How large the file system is, and how much of it is free for this process.
     pub async fn space(&self) -> io::Result<Space> {
         match &self.backend {
-            DiskBackend::Glommio(disk) => disk.space().await,
+            DiskBackend::Real(disk) => disk.space().await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.space().await,
         }
@@ -246,8 +246,8 @@ impl Disk {
     pub fn allocate_buffer(&self, length: usize) -> AlignedBuffer {
         let length = length.max(1).next_multiple_of(BLOCK_BYTES);
         match &self.backend {
-            DiskBackend::Glommio(_) => AlignedBuffer {
-                backend: BufferBackend::Glommio(glommio::allocate_buffer(length)),
+            DiskBackend::Real(_) => AlignedBuffer {
+                backend: BufferBackend::Real(AlignedMemory::zeroed(length)),
             },
             #[cfg(feature = "sim")]
             DiskBackend::Sim(_) => sim::allocate_buffer(length),
@@ -259,8 +259,8 @@ impl Disk {
     pub fn allocate_buffer_to_fill(&self, filled: usize) -> AlignedBuffer {
         let length = filled.max(1).next_multiple_of(BLOCK_BYTES);
         match &self.backend {
-            DiskBackend::Glommio(_) => AlignedBuffer {
-                backend: BufferBackend::Glommio(glommio::allocate_buffer_to_fill(length, filled)),
+            DiskBackend::Real(_) => AlignedBuffer {
+                backend: BufferBackend::Real(AlignedMemory::to_fill(length, filled)),
             },
             #[cfg(feature = "sim")]
             DiskBackend::Sim(_) => sim::allocate_buffer_to_fill(length, filled),
@@ -277,7 +277,7 @@ pub struct File {
 
 #[derive(Clone)]
 enum FileBackend {
-    Glommio(glommio::GlommioFile),
+    Real(real::RealFile),
     #[cfg(feature = "sim")]
     Sim(sim::SimFile),
 }
@@ -291,7 +291,7 @@ impl File {
             "unaligned direct write"
         );
         match (&self.backend, buffer.backend) {
-            (FileBackend::Glommio(file), BufferBackend::Glommio(buffer)) => {
+            (FileBackend::Real(file), BufferBackend::Real(buffer)) => {
                 file.write_at(buffer, position).await
             }
             #[cfg(feature = "sim")]
@@ -307,7 +307,7 @@ impl File {
     /// into operations of at most 512 KiB.
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<bytes::Bytes> {
         match &self.backend {
-            FileBackend::Glommio(file) => file.read_at(position, length).await,
+            FileBackend::Real(file) => file.read_at(position, length).await,
             #[cfg(feature = "sim")]
             FileBackend::Sim(file) => file.read_at(position, length).await,
         }
@@ -316,7 +316,7 @@ impl File {
     /// Makes the file's data (and its length) durable.
     pub async fn fdatasync(&self) -> io::Result<()> {
         match &self.backend {
-            FileBackend::Glommio(file) => file.fdatasync().await,
+            FileBackend::Real(file) => file.fdatasync().await,
             #[cfg(feature = "sim")]
             FileBackend::Sim(file) => file.fdatasync().await,
         }
@@ -325,7 +325,7 @@ impl File {
     /// Allocates space for the byte range without changing the length (`fallocate` KEEP_SIZE).
     pub async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
         match &self.backend {
-            FileBackend::Glommio(file) => file.allocate(position, length).await,
+            FileBackend::Real(file) => file.allocate(position, length).await,
             #[cfg(feature = "sim")]
             FileBackend::Sim(file) => file.allocate(position, length).await,
         }
@@ -334,7 +334,7 @@ impl File {
     /// Sets the exact length in bytes.
     pub async fn truncate(&self, length: u64) -> io::Result<()> {
         match &self.backend {
-            FileBackend::Glommio(file) => file.truncate(length).await,
+            FileBackend::Real(file) => file.truncate(length).await,
             #[cfg(feature = "sim")]
             FileBackend::Sim(file) => file.truncate(length).await,
         }
@@ -343,7 +343,7 @@ impl File {
     /// The length in bytes.
     pub async fn length(&self) -> io::Result<u64> {
         match &self.backend {
-            FileBackend::Glommio(file) => file.length(),
+            FileBackend::Real(file) => file.length(),
             #[cfg(feature = "sim")]
             FileBackend::Sim(file) => file.length(),
         }
@@ -356,7 +356,7 @@ pub struct AlignedBuffer {
 }
 
 enum BufferBackend {
-    Glommio(glommio::GlommioBuffer),
+    Real(AlignedMemory),
     #[cfg(feature = "sim")]
     Sim(Vec<u8>),
 }
@@ -365,7 +365,7 @@ impl std::ops::Deref for AlignedBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match &self.backend {
-            BufferBackend::Glommio(buffer) => buffer.as_bytes(),
+            BufferBackend::Real(buffer) => buffer,
             #[cfg(feature = "sim")]
             BufferBackend::Sim(buffer) => buffer,
         }
@@ -375,7 +375,7 @@ impl std::ops::Deref for AlignedBuffer {
 impl std::ops::DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.backend {
-            BufferBackend::Glommio(buffer) => buffer.as_bytes_mut(),
+            BufferBackend::Real(buffer) => buffer,
             #[cfg(feature = "sim")]
             BufferBackend::Sim(buffer) => buffer,
         }

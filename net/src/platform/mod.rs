@@ -1,7 +1,7 @@
 //! The runtime half of the platform seam: spawning, time, randomness, sockets.
 //!
-//! Each resource is one concrete type with two variants: glommio, and (feature `sim`) a deterministic
-//! simulator. Nothing outside the backend files names glommio.
+//! Each resource is one concrete type with two variants: io_uring, and (feature `sim`) a deterministic
+//! simulator. Nothing outside the backend files names either.
 //!
 //! Invariant: a [`Runtime`], and everything made from it except [`DetachedStream`], stays on the thread of the
 //! executor it was made on.
@@ -14,17 +14,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 mod blocking;
-mod glommio;
-mod glommio_net;
 mod memory;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
 #[cfg(test)]
 mod tests;
+mod uring;
 
-pub use glommio::{ExecutorHandle, OperationGuard, Placement, block_on, spawn_executor};
 pub use memory::decline_huge_pages;
+pub use uring::{AlignedMemory, DirectFile, ExecutorHandle, Placement, block_on, spawn_executor};
 
 /// Handle to the executor this code runs on. Cheap to clone, never leaves its thread.
 #[derive(Clone)]
@@ -34,7 +33,7 @@ pub struct Runtime {
 
 #[derive(Clone)]
 enum RuntimeBackend {
-    Glommio(glommio::GlommioRuntime),
+    Uring(uring::UringRuntime),
     #[cfg(feature = "sim")]
     Sim(sim::SimRuntime),
 }
@@ -48,7 +47,7 @@ impl Runtime {
     /// Starts `task` on this executor and detaches it.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.spawn(task),
+            RuntimeBackend::Uring(runtime) => runtime.spawn(task),
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.spawn(task),
         }
@@ -57,7 +56,7 @@ impl Runtime {
     /// Time since an arbitrary fixed start; never goes back. For timeouts.
     pub fn monotonic(&self) -> Duration {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.monotonic(),
+            RuntimeBackend::Uring(runtime) => runtime.monotonic(),
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.monotonic(),
         }
@@ -66,7 +65,7 @@ impl Runtime {
     /// Milliseconds since the Unix epoch; may jump. For record timestamps and retention.
     pub fn wall_clock_ms(&self) -> i64 {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.wall_clock_ms(),
+            RuntimeBackend::Uring(runtime) => runtime.wall_clock_ms(),
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.wall_clock_ms(),
         }
@@ -75,7 +74,7 @@ impl Runtime {
     /// 64 random bits (from the operating system, or the simulator's seed).
     pub fn random_u64(&self) -> u64 {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.random_u64(),
+            RuntimeBackend::Uring(runtime) => runtime.random_u64(),
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.random_u64(),
         }
@@ -84,7 +83,7 @@ impl Runtime {
     /// Resolves after `duration` of monotonic time.
     pub async fn sleep(&self, duration: Duration) {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.sleep(duration).await,
+            RuntimeBackend::Uring(runtime) => runtime.sleep(duration).await,
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.sleep(duration).await,
         }
@@ -93,7 +92,7 @@ impl Runtime {
     /// Lets every other ready task of this executor run once.
     pub async fn yield_now(&self) {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.yield_now().await,
+            RuntimeBackend::Uring(runtime) => runtime.yield_now().await,
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.yield_now().await,
         }
@@ -112,14 +111,14 @@ impl Runtime {
         futures_lite::future::or(async { Ok(work.await) }, late).await
     }
 
-    /// Runs `work` on a thread of its own (glommio) or at once (simulator) and waits for its result. Dropping the
+    /// Runs `work` on a thread of its own (io_uring) or at once (simulator) and waits for its result. Dropping the
     /// future does not stop the work.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
         match &self.backend {
-            RuntimeBackend::Glommio(_) => blocking::run(work).await,
+            RuntimeBackend::Uring(_) => blocking::run(work).await,
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => {
                 runtime.yield_now().await;
@@ -131,8 +130,8 @@ impl Runtime {
     /// Listens on `address` (port 0: chosen by the system).
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         match &self.backend {
-            RuntimeBackend::Glommio(_) => Ok(Listener {
-                backend: ListenerBackend::Glommio(glommio_net::GlommioListener::bind(address)?),
+            RuntimeBackend::Uring(runtime) => Ok(Listener {
+                backend: ListenerBackend::Uring(uring::UringListener::bind(runtime, address)?),
             }),
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => Ok(Listener {
@@ -144,10 +143,8 @@ impl Runtime {
     /// Opens a connection to `address`, with TCP_NODELAY.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
         match &self.backend {
-            RuntimeBackend::Glommio(_) => Ok(Stream {
-                backend: StreamBackend::Glommio(
-                    glommio_net::GlommioStream::connect(address).await?,
-                ),
+            RuntimeBackend::Uring(runtime) => Ok(Stream {
+                backend: StreamBackend::Uring(uring::UringStream::connect(runtime, address).await?),
             }),
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => Ok(Stream {
@@ -159,8 +156,8 @@ impl Runtime {
     /// Takes over a connection that another executor accepted. Panics on one of the other backend.
     pub fn attach(&self, stream: DetachedStream) -> io::Result<Stream> {
         match (&self.backend, stream.backend) {
-            (RuntimeBackend::Glommio(_), DetachedBackend::Glommio(socket)) => Ok(Stream {
-                backend: StreamBackend::Glommio(glommio_net::GlommioStream::attach(socket)?),
+            (RuntimeBackend::Uring(runtime), DetachedBackend::Uring(socket)) => Ok(Stream {
+                backend: StreamBackend::Uring(uring::UringStream::attach(runtime, socket)?),
             }),
             #[cfg(feature = "sim")]
             (RuntimeBackend::Sim(runtime), DetachedBackend::Sim(detached)) => Ok(Stream {
@@ -171,13 +168,12 @@ impl Runtime {
         }
     }
 
-    /// Counts an operation whose memory the kernel may still use; the executor does not end before the guard is
-    /// dropped. For the backend files only.
-    pub fn begin_operation(&self) -> OperationGuard {
+    /// The executor behind it. Panics on a simulated one.
+    fn uring(&self) -> &uring::UringRuntime {
         match &self.backend {
-            RuntimeBackend::Glommio(runtime) => runtime.begin_operation(),
+            RuntimeBackend::Uring(runtime) => runtime,
             #[cfg(feature = "sim")]
-            RuntimeBackend::Sim(_) => OperationGuard::default(),
+            RuntimeBackend::Sim(_) => panic!("the simulator has no ring"),
         }
     }
 }
@@ -188,7 +184,7 @@ pub struct Listener {
 }
 
 enum ListenerBackend {
-    Glommio(glommio_net::GlommioListener),
+    Uring(uring::UringListener),
     #[cfg(feature = "sim")]
     Sim(sim::SimListener),
 }
@@ -198,8 +194,8 @@ impl Listener {
     /// the error comes after a short pause, so that a caller's loop does not spin.
     pub async fn accept(&self) -> io::Result<DetachedStream> {
         match &self.backend {
-            ListenerBackend::Glommio(listener) => Ok(DetachedStream {
-                backend: DetachedBackend::Glommio(listener.accept().await?),
+            ListenerBackend::Uring(listener) => Ok(DetachedStream {
+                backend: DetachedBackend::Uring(listener.accept().await?),
             }),
             #[cfg(feature = "sim")]
             ListenerBackend::Sim(listener) => Ok(DetachedStream {
@@ -211,7 +207,7 @@ impl Listener {
     /// The address clients connect to.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
-            ListenerBackend::Glommio(listener) => listener.local_address(),
+            ListenerBackend::Uring(listener) => listener.local_address(),
             #[cfg(feature = "sim")]
             ListenerBackend::Sim(listener) => Ok(listener.local_address()),
         }
@@ -224,7 +220,7 @@ pub struct DetachedStream {
 }
 
 enum DetachedBackend {
-    Glommio(std::net::TcpStream),
+    Uring(std::net::TcpStream),
     #[cfg(feature = "sim")]
     Sim(sim::SimDetached),
 }
@@ -233,7 +229,7 @@ impl DetachedStream {
     /// The other end's address.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
-            DetachedBackend::Glommio(socket) => socket.peer_addr(),
+            DetachedBackend::Uring(socket) => socket.peer_addr(),
             #[cfg(feature = "sim")]
             DetachedBackend::Sim(detached) => detached.peer_address(),
         }
@@ -246,7 +242,7 @@ pub struct Stream {
 }
 
 enum StreamBackend {
-    Glommio(glommio_net::GlommioStream),
+    Uring(uring::UringStream),
     #[cfg(feature = "sim")]
     Sim(sim::SimStream),
 }
@@ -255,12 +251,12 @@ impl Stream {
     /// Splits into two independently owned halves. The connection closes when both are dropped.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         match self.backend {
-            StreamBackend::Glommio(stream) => (
+            StreamBackend::Uring(stream) => (
                 ReadHalf {
-                    backend: StreamBackend::Glommio(stream.clone()),
+                    backend: StreamBackend::Uring(stream.clone()),
                 },
                 WriteHalf {
-                    backend: StreamBackend::Glommio(stream),
+                    backend: StreamBackend::Uring(stream),
                 },
             ),
             #[cfg(feature = "sim")]
@@ -278,7 +274,7 @@ impl Stream {
     /// The other end's address.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
-            StreamBackend::Glommio(stream) => stream.peer_address(),
+            StreamBackend::Uring(stream) => stream.peer_address(),
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => Ok(stream.addresses()?.1),
         }
@@ -287,7 +283,7 @@ impl Stream {
     /// This end's address.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.backend {
-            StreamBackend::Glommio(stream) => stream.local_address(),
+            StreamBackend::Uring(stream) => stream.local_address(),
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => Ok(stream.addresses()?.0),
         }
@@ -303,7 +299,7 @@ impl ReadHalf {
     /// Reads at least one byte into `buffer`; 0 means the other end closed. Dropping the future loses no bytes.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.backend {
-            StreamBackend::Glommio(stream) => stream.read(buffer).await,
+            StreamBackend::Uring(stream) => stream.read(buffer).await,
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => stream.read(buffer).await,
         }
@@ -315,7 +311,7 @@ impl ReadHalf {
     /// initialised.
     pub async fn read_into(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match &mut self.backend {
-            StreamBackend::Glommio(stream) => stream.read_into(buffer).await,
+            StreamBackend::Uring(stream) => stream.read_into(buffer).await,
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => {
                 let mut bytes = vec![0; buffer.capacity() - buffer.len()];
@@ -337,7 +333,7 @@ impl WriteHalf {
     /// was dropped midway, the connection is good for nothing but [`WriteHalf::shutdown`].
     pub async fn write_all(&mut self, slices: &[Bytes]) -> io::Result<()> {
         match &mut self.backend {
-            StreamBackend::Glommio(stream) => stream.write_all(slices).await,
+            StreamBackend::Uring(stream) => stream.write_all(slices).await,
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => stream.write_all(slices).await,
         }
@@ -346,7 +342,7 @@ impl WriteHalf {
     /// Closes both directions, also for the other half; pending reads return.
     pub fn shutdown(&self) {
         match &self.backend {
-            StreamBackend::Glommio(stream) => stream.shutdown(),
+            StreamBackend::Uring(stream) => stream.shutdown(),
             #[cfg(feature = "sim")]
             StreamBackend::Sim(stream) => stream.shutdown(),
         }

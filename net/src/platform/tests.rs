@@ -1,4 +1,4 @@
-//! The runtime half on glommio: sockets over loopback, timers, executors that talk to each other.
+//! The runtime half on io_uring: sockets over loopback, timers, executors that talk to each other.
 
 use std::cell::Cell;
 use std::io;

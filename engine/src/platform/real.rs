@@ -1,11 +1,12 @@
-//! The file half's glommio backend: a data directory on a real file system.
+//! The file half's io_uring backend: a data directory on a real file system.
 //!
-//! Reads, writes and flushes go through the executor's rings; whatever may block otherwise (directory operations,
+//! Reads, writes and flushes go through the executor's ring; whatever may block otherwise (directory operations,
 //! allocation, truncation, `syncfs`) runs on the platform's blocking threads.
 //!
-//! Invariant: each operation is a task of its own that owns the open file and the buffer, so that neither goes away
-//! before the kernel is done, whatever happens to the future that asked.
+//! Invariant: each operation owns the open file and the buffer, so that neither goes away before the kernel is done,
+//! whatever happens to the future that asked.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -15,13 +16,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use glommio::io::{DmaFile, OpenOptions, ReadResult};
-use net::platform::Runtime;
-use net::platform::sync::oneshot;
+use net::platform::{AlignedMemory, DirectFile, Runtime};
 
 use super::{BLOCK_BYTES, DirectoryEntry, DirectoryLook, OpenMode, READ_BYTES_MAX, Space};
-
-pub(super) use glommio::io::DmaBuffer as GlommioBuffer;
 
 /// Threads that look into directories: they wait for the disk, not for a core.
 const LOOK_THREADS_MAX: usize = 32;
@@ -34,68 +31,31 @@ const READS_IN_FLIGHT: usize = 8;
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
-pub(super) struct GlommioDisk {
+pub(super) struct RealDisk {
     runtime: Runtime,
     root: Rc<PathBuf>,
 }
 
-/// A zeroed buffer of `length` bytes, a multiple of the block size.
-pub(super) fn allocate_buffer(length: usize) -> GlommioBuffer {
-    let mut buffer = glommio::allocate_dma_buffer(length);
-    buffer.as_bytes_mut().fill(0);
-    buffer
-}
-
-/// The same of which the first `filled` bytes are to be overwritten: only what is behind them is zeroed.
-pub(super) fn allocate_buffer_to_fill(length: usize, filled: usize) -> GlommioBuffer {
-    let mut buffer = glommio::allocate_dma_buffer(length);
-    let zeroed_from = if cfg!(debug_assertions) { 0 } else { filled };
-    buffer.as_bytes_mut()[zeroed_from..].fill(0);
-    buffer
-}
-
-impl GlommioDisk {
-    pub(super) async fn open(runtime: &Runtime, root: &Path) -> io::Result<Self> {
+impl RealDisk {
+    pub(super) fn open(runtime: &Runtime, root: &Path) -> io::Result<Self> {
         let root = std::fs::canonicalize(root)?;
-        let disk = GlommioDisk {
+        Ok(RealDisk {
             runtime: runtime.clone(),
             root: Rc::new(root),
-        };
-        disk.probe_device().await?;
-        Ok(disk)
+        })
     }
 
-    /// Opens a file with content before any other: glommio asks each device once, through the first file opened on
-    /// it, whether it can be polled, and takes a read of an empty file for a yes.
-    async fn probe_device(&self) -> io::Result<()> {
-        let path = self
-            .root
-            .join(format!(".probe-{:016x}", self.runtime.random_u64()));
-        let probe = path.clone();
-        self.runtime
-            .run_blocking(move || std::fs::write(probe, [0; BLOCK_BYTES]))
-            .await?;
-        let opened = DmaFile::open(&path).await.map_err(to_io_error);
-        self.runtime
-            .run_blocking(move || std::fs::remove_file(path))
-            .await?;
-        opened?.close().await.map_err(to_io_error)
-    }
-
-    pub(super) async fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<GlommioFile> {
+    pub(super) async fn open_file(&self, path: &str, mode: OpenMode) -> io::Result<RealFile> {
         let path = self.path(path);
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(mode != OpenMode::Read)
-            .create(mode == OpenMode::Create)
-            .mode(0o644);
-        if mode == OpenMode::WriteThrough {
-            options.custom_flags(libc::O_DSYNC);
-        }
-        let file = options.dma_open(path).await.map_err(to_io_error)?;
-        let file = GlommioFile {
-            shared: Rc::new(OpenFile(file)),
+        let flags = match mode {
+            OpenMode::Read => libc::O_RDONLY,
+            OpenMode::Write => libc::O_RDWR,
+            OpenMode::WriteThrough => libc::O_RDWR | libc::O_DSYNC,
+            OpenMode::Create => libc::O_RDWR | libc::O_CREAT,
+        };
+        let file = DirectFile::open(&self.runtime, &path, flags, 0o644).await?;
+        let file = RealFile {
+            file,
             runtime: self.runtime.clone(),
         };
         if mode != OpenMode::Read {
@@ -107,12 +67,12 @@ impl GlommioDisk {
         Ok(file)
     }
 
-    async fn lock(&self, file: &GlommioFile) -> io::Result<()> {
+    async fn lock(&self, file: &RealFile) -> io::Result<()> {
         let started = self.runtime.monotonic();
         let mut pause = Duration::from_micros(500);
         loop {
             // SAFETY: flock takes no pointers; the descriptor is open as long as `file`.
-            if unsafe { libc::flock(file.shared.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            if unsafe { libc::flock(file.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
                 return Ok(());
             }
             let error = io::Error::last_os_error();
@@ -404,44 +364,37 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// The operating system's error with its code, which glommio's own conversion would drop.
-fn to_io_error<T>(error: glommio::GlommioError<T>) -> io::Error {
-    match error {
-        glommio::GlommioError::IoError(source)
-        | glommio::GlommioError::EnhancedIoError { source, .. } => source,
-        other => other.into(),
-    }
-}
-
-/// An open file and its lock. glommio closes in the background, or never if the executor ends first, so the lock is
-/// given back at once: every operation in flight holds a reference, hence none is left.
-struct OpenFile(DmaFile);
-
-impl std::ops::Deref for OpenFile {
-    type Target = DmaFile;
-    fn deref(&self) -> &DmaFile {
-        &self.0
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        // SAFETY: flock takes no pointers; the descriptor is open until `self.0` is dropped.
-        unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
-    }
-}
-
+/// An open file with its lock, if it has one: the kernel gives that back when the last descriptor and the last operation
+/// are gone.
 #[derive(Clone)]
-pub(super) struct GlommioFile {
-    shared: Rc<OpenFile>,
+pub(super) struct RealFile {
+    file: DirectFile,
     runtime: Runtime,
 }
 
-impl GlommioFile {
-    pub(super) async fn write_at(&self, buffer: GlommioBuffer, position: u64) -> io::Result<()> {
-        let file = self.shared.clone();
-        self.start(async move { write_whole(&file, buffer, position).await })
-            .await
+impl RealFile {
+    pub(super) async fn write_at(&self, memory: AlignedMemory, position: u64) -> io::Result<()> {
+        let mut writing = self.file.write(memory, 0, position);
+        let mut done = 0;
+        let mut without_progress = 0;
+        loop {
+            let (written, memory) = writing.await;
+            let reached = done + written?;
+            if reached == memory.len() {
+                return Ok(());
+            }
+            // What follows must be aligned again; the bytes before it are written twice.
+            let aligned = reached - reached % BLOCK_BYTES;
+            if aligned == done {
+                // The next try says why, if there is a reason.
+                without_progress += 1;
+                if without_progress > 3 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+            }
+            done = aligned;
+            writing = self.file.write(memory, done, position + done as u64);
+        }
     }
 
     pub(super) async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
@@ -449,25 +402,30 @@ impl GlommioFile {
         if position >= end {
             return Ok(Bytes::new());
         }
+        let start = align_down(position);
+        if end - start <= READ_BYTES_MAX as u64 {
+            return self
+                .read_chunk(start, end)
+                .await
+                .map(|chunk| from_byte(chunk, position - start));
+        }
         let mut content = Vec::with_capacity((end - position) as usize);
-        let mut in_flight = std::collections::VecDeque::new();
-        let mut next = position;
+        let mut in_flight = VecDeque::new();
+        let mut next = start;
         loop {
             while next < end && in_flight.len() < READS_IN_FLIGHT {
-                let chunk_end = end.min(align_down(next) + READ_BYTES_MAX as u64);
-                in_flight.push_back((next, chunk_end, self.start_read(next, chunk_end)));
+                let chunk_end = end.min(next + READ_BYTES_MAX as u64);
+                in_flight.push_back((next, self.read_chunk(next, chunk_end)));
                 next = chunk_end;
             }
-            let Some((from, to, reading)) = in_flight.pop_front() else {
+            let Some((from, reading)) = in_flight.pop_front() else {
                 break;
             };
-            for piece in reading.await? {
-                content.extend_from_slice(&piece);
-            }
-            let have = position + content.len() as u64;
-            // The first piece of a chunk begins at a block's start.
-            debug_assert!(have <= to && from <= to);
-            if have < to {
+            let wanted = (end - from).min(READ_BYTES_MAX as u64);
+            let chunk = reading.await?;
+            let cut_short = (chunk.len() as u64) < wanted;
+            content.extend_from_slice(&from_byte(chunk, position.saturating_sub(from)));
+            if cut_short {
                 break; // The file was cut short meanwhile.
             }
         }
@@ -475,9 +433,7 @@ impl GlommioFile {
     }
 
     pub(super) async fn fdatasync(&self) -> io::Result<()> {
-        let file = self.shared.clone();
-        self.start(async move { file.fdatasync().await.map_err(to_io_error) })
-            .await
+        self.file.fdatasync().await
     }
 
     pub(super) async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
@@ -509,34 +465,38 @@ impl GlommioFile {
         // SAFETY: stat is plain data for which all zeros is a valid value.
         let mut status: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `status` is writable and outlives the call; the descriptor is open as long as this file.
-        check(unsafe { libc::fstat(self.shared.as_raw_fd(), &mut status) })?;
+        check(unsafe { libc::fstat(self.file.as_raw_fd(), &mut status) })?;
         Ok(status.st_size as u64)
     }
 
-    /// Starts reading `from..to` (not empty, at most `READ_BYTES_MAX` with its alignment).
-    fn start_read(
-        &self,
-        from: u64,
-        to: u64,
-    ) -> impl Future<Output = io::Result<Vec<ReadPiece>>> + use<> {
-        let file = self.shared.clone();
-        self.start(async move { read_whole(&file, from, to).await })
-    }
-
-    /// Runs an operation, which owns the open file, as a task of its own; the future only waits for its result.
-    fn start<T: 'static, F: Future<Output = io::Result<T>> + 'static>(
-        &self,
-        operation: F,
-    ) -> impl Future<Output = io::Result<T>> + use<T, F> {
-        let (sender, receiver) = oneshot::channel();
-        let guard = self.runtime.begin_operation();
-        glommio::spawn_local(async move {
-            let result = operation.await;
-            drop(guard);
-            drop(sender.send(result));
-        })
-        .detach();
-        async move { receiver.await.expect("an operation's task runs to its end") }
+    /// Starts reading `from..to` (not empty, from a block's start, at most `READ_BYTES_MAX`): the bytes that are there.
+    fn read_chunk(&self, from: u64, to: u64) -> impl Future<Output = io::Result<Bytes>> + use<> {
+        let file = self.file.clone();
+        let wanted = (to - from) as usize;
+        let memory =
+            move || AlignedMemory::to_fill(wanted.next_multiple_of(BLOCK_BYTES), usize::MAX);
+        let first = file.read(memory(), from);
+        async move {
+            let (read, content) = first.await;
+            let mut have = read?;
+            let mut content = Bytes::from_owner(content);
+            // A read may end early without the file's end being there; only one that brings nothing says so.
+            while have < wanted {
+                let aligned = have - have % BLOCK_BYTES;
+                let (read, rest) = file.read(memory(), from + aligned as u64).await;
+                let reached = aligned + read?;
+                if reached <= have {
+                    break;
+                }
+                let mut longer = Vec::with_capacity(reached);
+                longer.extend_from_slice(&content[..aligned]);
+                longer.extend_from_slice(&rest[..reached - aligned]);
+                have = reached;
+                content = Bytes::from(longer);
+            }
+            content.truncate(have.min(wanted));
+            Ok(content)
+        }
     }
 
     /// Runs `work` on a blocking thread with a descriptor of its own for the same open file.
@@ -545,8 +505,7 @@ impl GlommioFile {
         work: impl FnOnce(OwnedFd) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         // SAFETY: the descriptor is open as long as this file, which outlives the borrow.
-        let copy =
-            unsafe { BorrowedFd::borrow_raw(self.shared.as_raw_fd()) }.try_clone_to_owned()?;
+        let copy = unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) }.try_clone_to_owned()?;
         self.runtime.run_blocking(move || work(copy)).await
     }
 }
@@ -559,68 +518,8 @@ fn align_down(position: u64) -> u64 {
     position - position % BLOCK_BYTES as u64
 }
 
-async fn write_whole(file: &DmaFile, buffer: GlommioBuffer, position: u64) -> io::Result<()> {
-    let mut buffer = Rc::new(buffer);
-    let mut position = position;
-    let mut without_progress = 0;
-    loop {
-        let length = buffer.len();
-        let written = file
-            .write_rc_at(buffer.clone(), position)
-            .await
-            .map_err(to_io_error)?;
-        if written == length {
-            return Ok(());
-        }
-        // What follows must be aligned again; the bytes before it are written twice.
-        let done = written - written % BLOCK_BYTES;
-        if done == 0 {
-            // The next try says why, if there is a reason.
-            without_progress += 1;
-            if without_progress > 3 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            continue;
-        }
-        let mut rest = allocate_buffer(length - done);
-        rest.as_bytes_mut()
-            .copy_from_slice(&buffer.as_bytes()[done..]);
-        buffer = Rc::new(rest);
-        position += done as u64;
-    }
-}
-
-/// Bytes of one completed read that belong to the range asked for.
-struct ReadPiece {
-    result: ReadResult,
-    skip: usize,
-    end: usize,
-}
-
-impl std::ops::Deref for ReadPiece {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.result[self.skip..self.end]
-    }
-}
-
-async fn read_whole(file: &DmaFile, from: u64, to: u64) -> io::Result<Vec<ReadPiece>> {
-    let mut pieces = Vec::with_capacity(1);
-    let mut next = from;
-    while next < to {
-        let start = align_down(next);
-        let length = (to - start).next_multiple_of(BLOCK_BYTES as u64) as usize;
-        let result = file
-            .read_at_aligned(start, length)
-            .await
-            .map_err(to_io_error)?;
-        let skip = (next - start) as usize;
-        let end = result.len().min((to - start) as usize);
-        if end <= skip {
-            break;
-        }
-        next = start + end as u64;
-        pieces.push(ReadPiece { result, skip, end });
-    }
-    Ok(pieces)
+/// What follows the first `skip` bytes, if there are as many.
+fn from_byte(content: Bytes, skip: u64) -> Bytes {
+    let skip = usize::try_from(skip).map_or(content.len(), |skip| skip.min(content.len()));
+    content.slice(skip..)
 }
