@@ -319,11 +319,12 @@ impl Storage {
             journal_settings,
             files,
         );
-        if journal.should_grow() {
-            journal.grow().await.map_err(StorageError::during(format!(
+        journal
+            .prepare()
+            .await
+            .map_err(StorageError::during(format!(
                 "making a journal file of shard {shard}"
             )))?;
-        }
         let producers = ProducerCount::new(settings.producers_max);
         let mut owned = BTreeMap::new();
         for (recovered, leader_epoch, config) in partitions {
@@ -379,6 +380,12 @@ impl Storage {
             shard.journal.run(&Owner(shard.clone())).await;
             shard.write_work.notify_one();
             shard.checkpoint_work.notify_one();
+        });
+        let shard = self.shard.clone();
+        shard.tasks.set(shard.tasks.get() + 1);
+        runtime.spawn(async move {
+            shard.journal.grow_ahead().await;
+            shard.task_ended();
         });
         let shard = self.shard.clone();
         runtime.spawn(async move { write_behind::run(&shard).await });

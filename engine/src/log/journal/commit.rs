@@ -111,12 +111,13 @@ pub struct Journal {
     poison: RefCell<Option<Rc<str>>>,
     stopping: Cell<bool>,
     stopped: Cell<bool>,
-    growing: Cell<bool>,
     counters: Cell<JournalCounters>,
     /// Files with groups that are not flushed, where not every group is.
     unflushed: RefCell<Vec<JournalFile>>,
     work: Notify,
     files_changed: Notify,
+    /// The loop that makes files has something to look at.
+    growth: Notify,
 }
 
 impl Journal {
@@ -147,11 +148,11 @@ impl Journal {
             poison: RefCell::new(None),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
-            growing: Cell::new(false),
             counters: Cell::default(),
             unflushed: RefCell::default(),
             work: Notify::new(),
             files_changed: Notify::new(),
+            growth: Notify::new(),
         }
     }
 
@@ -190,6 +191,7 @@ impl Journal {
         drop(poison);
         self.work.notify_one();
         self.files_changed.notify_all();
+        self.growth.notify_one();
     }
 
     /// The last flushed group.
@@ -269,6 +271,7 @@ impl Journal {
             self.commit(owner, entries, confirm).await;
         }
         self.stopped.set(true);
+        self.growth.notify_one();
     }
 
     async fn commit(&self, owner: &impl JournalOwner, mut entries: Vec<Pending>, confirm: bool) {
@@ -363,49 +366,70 @@ impl Journal {
         Ok(())
     }
 
-    /// The place for the next group. Waits for a free file; makes one ahead of need.
+    /// The place for the next group. Waits for a free file.
     async fn place(&self, owner: &impl JournalOwner, bytes: u64) -> io::Result<(JournalFile, u64)> {
         loop {
             let changed = self.files_changed.notified();
             let placed = self.files.borrow_mut().place(bytes, &self.end.get());
+            if self.files.borrow().is_running_out() {
+                self.growth.notify_one();
+            }
             if let Some(placed) = placed {
                 return Ok(placed);
             }
             if let Some(cause) = self.poison() {
                 return Err(io::Error::other(cause.to_string()));
             }
-            if self.files.borrow().next_number().is_some() && !self.growing.get() {
-                // A failure to grow is not a failed write: a checkpoint frees files without new space.
-                if let Err(error) = self.grow().await {
-                    tracing::warn!(shard = self.shard.0, %error, "no space for another journal file");
-                } else {
-                    continue;
-                }
-            }
+            self.growth.notify_one();
             owner.checkpoint_wanted();
             let _ = self.runtime.timeout(RECHECK, changed).await;
         }
     }
 
-    /// Makes one more file, up to the bound.
-    pub async fn grow(&self) -> io::Result<()> {
+    /// The loop that makes files ahead of need, so that no group waits for one to be filled. Ends with the
+    /// other loop, or after a failure.
+    pub async fn grow_ahead(&self) {
+        loop {
+            let wanted = self.growth.notified();
+            if self.stopped.get() || self.poison().is_some() {
+                return;
+            }
+            let files = self.files.borrow();
+            let needed = files.free_files() == 0 && files.next_number().is_some();
+            drop(files);
+            // A failure to grow is not a failed write: a checkpoint frees files without new space.
+            if needed && let Err(error) = self.grow(Some(&self.runtime)).await {
+                tracing::warn!(shard = self.shard.0, %error, "no space for another journal file");
+            }
+            wanted.await;
+        }
+    }
+
+    /// Makes one more file, up to the bound; with a runtime at half the disk's speed, for the sake of the groups that are
+    /// written meanwhile.
+    async fn grow(&self, gently: Option<&Runtime>) -> io::Result<()> {
         let Some(number) = self.files.borrow().next_number() else {
             return Ok(());
         };
-        if self.growing.replace(true) {
-            return Ok(());
-        }
         let made = create_journal_file(
             &self.disk,
             self.shard,
             number,
             self.settings.file_bytes,
             self.settings.open_mode(),
+            gently,
         )
-        .await;
-        self.growing.set(false);
-        self.files.borrow_mut().add(made?);
+        .await?;
+        self.files.borrow_mut().add(made);
         self.files_changed.notify_all();
+        Ok(())
+    }
+
+    /// Makes the first file, if there is none.
+    pub async fn prepare(&self) -> io::Result<()> {
+        if self.files.borrow().free_files() == 0 {
+            self.grow(None).await?;
+        }
         Ok(())
     }
 
@@ -413,12 +437,6 @@ impl Journal {
     pub fn is_short(&self) -> bool {
         let files = self.files.borrow();
         files.free_files() == 0 && files.next_number().is_none()
-    }
-
-    /// Whether the next change of file would have to wait, and making one more is allowed.
-    pub fn should_grow(&self) -> bool {
-        let files = self.files.borrow();
-        files.free_files() == 0 && files.next_number().is_some() && !self.growing.get()
     }
 
     fn fail_all(&self, owner: &impl JournalOwner, cause: &str) {

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use net::platform::Runtime;
+
 use super::group::ChainEnd;
 use crate::platform::{BLOCK_BYTES, Disk, File, OpenMode};
 use crate::types::ShardId;
@@ -12,7 +14,7 @@ use crate::types::ShardId;
 /// The directory of everything that is ours and not Kafka's.
 pub const TIDELOG_DIRECTORY: &str = "tidelog";
 /// How much of a new file is written at once.
-const FILL_BYTES: usize = 1 << 20;
+const FILL_BYTES: usize = 256 << 10;
 
 /// One open journal file.
 #[derive(Clone)]
@@ -36,18 +38,20 @@ pub fn parse_journal_name(name: &str) -> Option<(ShardId, u32)> {
     Some((ShardId(shard.parse().ok()?), number.parse().ok()?))
 }
 
-/// Makes a journal file: written through and flushed under a temporary name, then renamed.
+/// Makes a journal file: written through and flushed under a temporary name, then renamed. With a runtime it leaves the
+/// disk to others half of the time.
 pub async fn create_journal_file(
     disk: &Disk,
     shard: ShardId,
     number: u32,
     bytes: u64,
     mode: OpenMode,
+    gently: Option<&Runtime>,
 ) -> io::Result<JournalFile> {
     let path = journal_path(shard, number);
     let temporary = format!("{path}.new");
     let file = disk.open(&temporary, OpenMode::Create).await?;
-    let filled = fill(disk, &file, bytes).await;
+    let filled = fill(disk, &file, bytes, gently).await;
     drop(file);
     if let Err(error) = filled {
         // Best effort: what stays is removed by the next start.
@@ -63,13 +67,19 @@ pub async fn create_journal_file(
     })
 }
 
-async fn fill(disk: &Disk, file: &File, bytes: u64) -> io::Result<()> {
+async fn fill(disk: &Disk, file: &File, bytes: u64, gently: Option<&Runtime>) -> io::Result<()> {
     file.allocate(0, bytes).await?;
     let mut position = 0;
     while position < bytes {
         let length = FILL_BYTES.min((bytes - position) as usize);
+        let begun = gently.map(Runtime::monotonic);
         file.write_at(disk.allocate_buffer(length), position)
             .await?;
+        if let (Some(runtime), Some(begun)) = (gently, begun) {
+            runtime
+                .sleep(runtime.monotonic().saturating_sub(begun))
+                .await;
+        }
         position += length as u64;
     }
     file.fdatasync().await
@@ -154,6 +164,13 @@ impl JournalFiles {
                 self.recycled += 1;
             }
         }
+    }
+
+    /// Whether a new file will be needed soon: none is free, and half of the one in use is taken.
+    pub fn is_running_out(&self) -> bool {
+        self.current.is_none_or(|current| {
+            self.position > self.slots[current].file.bytes / 2 && self.free_files() == 0
+        })
     }
 
     /// Adds a new free file.
