@@ -16,10 +16,13 @@ use crate::platform::BLOCK_BYTES;
 use crate::types::{FilePosition, Offset, PartitionId};
 
 /// A partition with this many unwritten bytes is written without waiting for need.
-const RUN_BYTES_READY: u64 = 1 << 20;
+const RUN_BYTES_READY: u64 = 512 << 10;
 /// A run takes at most this many bytes, or one batch.
 const RUN_BYTES_MAX: u64 = 2 << 20;
-/// Runs in flight per shard.
+/// Runs in flight per shard while nobody waits for them: a journal's flush waits for what the disk already has, so that
+/// more of them together would be felt by every producer.
+const WRITES_IN_FLIGHT_CALM: usize = 2;
+/// Runs in flight per shard when memory runs short.
 const WRITES_IN_FLIGHT_MAX: usize = 8;
 
 struct WriteItem {
@@ -203,7 +206,7 @@ impl Writer {
 pub(crate) async fn run(shard: &Rc<Shard>) {
     loop {
         let work = shard.write_work.notified();
-        while shard.writes_in_flight.get() < WRITES_IN_FLIGHT_MAX
+        while shard.writes_in_flight.get() < writes_in_flight_max(shard)
             && shard.journal.poison().is_none()
             && let Some(id) = next(shard)
         {
@@ -220,6 +223,18 @@ pub(crate) async fn run(shard: &Rc<Shard>) {
     }
 }
 
+fn is_pressed(shard: &Shard) -> bool {
+    shard.dirty_bytes.get() > shard.settings.journal_dirty_bytes_max / 2
+}
+
+fn writes_in_flight_max(shard: &Shard) -> usize {
+    if is_pressed(shard) {
+        WRITES_IN_FLIGHT_MAX
+    } else {
+        WRITES_IN_FLIGHT_CALM
+    }
+}
+
 /// The partition to write next: one with a long run, or the one with the oldest batch if memory or a checkpoint asks.
 fn next(shard: &Shard) -> Option<PartitionId> {
     while let Some(id) = shard.write_ready.borrow_mut().pop_front() {
@@ -228,8 +243,7 @@ fn next(shard: &Shard) -> Option<PartitionId> {
         }
     }
     let (group, id) = *shard.unwritten.borrow().first()?;
-    let pressed = shard.dirty_bytes.get() > shard.settings.journal_dirty_bytes_max / 2;
-    (pressed || group <= shard.write_up_to.get()).then_some(id)
+    (is_pressed(shard) || group <= shard.write_up_to.get()).then_some(id)
 }
 
 fn start(shard: &Rc<Shard>, id: PartitionId) {
