@@ -68,7 +68,7 @@ pub enum Command {
     Group(group::GroupCommand),
     /// Send lines of the standard input as records.
     Produce(produce::ProduceArguments),
-    /// Print the records of a topic.
+    /// Print the records of a topic, all of them or as a member of a consumer group.
     Consume(consume::ConsumeArguments),
     /// Show the cluster, and whether all is well.
     #[command(subcommand)]

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use tempfile::TempDir;
 
@@ -155,6 +156,11 @@ impl Node {
         tidelog(&[arguments, &["-b", address]].concat(), input)
     }
 
+    /// Starts a command against the node that ends when it is told to.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
+        Running::start(&[arguments, &["-b", self.address()]].concat())
+    }
+
     /// Takes in a partition directory; the node has to be stopped.
     pub(crate) fn import(&self, directory: &Path, topic: &str, partition: &str) -> Run {
         let directory = directory.to_str().unwrap();
@@ -177,6 +183,62 @@ impl Drop for Node {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// A command that runs, and the lines that it has printed.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidelog"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines() {
+                // Nobody may listen any more.
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        Running { child, lines }
+    }
+
+    /// The lines that have come and were not taken yet.
+    pub(crate) fn take_lines(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    /// As Ctrl-C does: how it ends, with the lines that were not taken yet.
+    pub(crate) fn interrupt(mut self) -> Run {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        // SAFETY: the process is our child and not yet waited for, so the number is its own.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+        let code = self.child.wait().unwrap().code();
+        let mut err = String::new();
+        let mut from = self.child.stderr.take().unwrap();
+        from.read_to_string(&mut err).unwrap();
+        let out = self.lines.iter().flat_map(|line| line.into_bytes());
+        Run {
+            code,
+            out: out.collect(),
+            err,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -145,6 +145,19 @@ impl Cluster {
         Ok(self.connections.get_mut(&node).expect("connected above"))
     }
 
+    /// A new connection to broker `node`, for requests that others must not wait behind; `timeout` bounds each.
+    pub async fn open(&self, node: i32, timeout: Duration) -> Result<Connection, ClusterError> {
+        let address = self
+            .addresses
+            .get(&node)
+            .ok_or(ClusterError::UnknownBroker(node))?;
+        let settings = ClientSettings {
+            timeout,
+            ..self.settings.clone()
+        };
+        Connection::open(&self.runtime, address, &settings).await
+    }
+
     /// The brokers that the last answer to [`Self::topics`] named, with their addresses.
     #[must_use]
     pub fn brokers(&self) -> &BTreeMap<i32, String> {

@@ -23,7 +23,7 @@ const CONSUMER: &str = "consumer";
 const OFFSET_FETCH_BY_NAME: i16 = 9;
 
 /// A partition of a topic.
-pub(super) type Place = (String, i32);
+pub(in crate::cli) type Place = (String, i32);
 
 /// A group.
 pub(super) struct Group {
@@ -204,7 +204,10 @@ fn assignment(bytes: &[u8]) -> Vec<Place> {
 }
 
 /// The offsets that a group committed.
-pub(super) async fn committed(cluster: &mut Cluster, group: &str) -> Outcome<BTreeMap<Place, i64>> {
+pub(in crate::cli) async fn committed(
+    cluster: &mut Cluster,
+    group: &str,
+) -> Outcome<BTreeMap<Place, i64>> {
     let request = |version| {
         let mut request = OffsetFetchRequest::default();
         if version >= 8 {

@@ -11,6 +11,7 @@ mod plan;
 mod reset;
 
 use clap::Subcommand;
+pub(super) use facts::committed;
 use net::cluster::{Answer, Cluster};
 use net::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use net::messages::{ApiKey, Request};
@@ -51,7 +52,7 @@ impl GroupCommand {
 }
 
 /// Whether a coordinator's answer may be another one soon.
-fn comes_later(code: i16) -> bool {
+pub(super) fn comes_later(code: i16) -> bool {
     let later = [
         ErrorCode::CoordinatorLoadInProgress,
         ErrorCode::CoordinatorNotAvailable,
@@ -61,7 +62,7 @@ fn comes_later(code: i16) -> bool {
 }
 
 /// The broker that coordinates a group.
-async fn coordinator(cluster: &mut Cluster, group: &str) -> Outcome<i32> {
+pub(super) async fn coordinator(cluster: &mut Cluster, group: &str) -> Outcome<i32> {
     let started = cluster.runtime().monotonic();
     loop {
         let connection = cluster.any().await?;
