@@ -18,9 +18,17 @@ def blob(b):
     return struct.pack(">i", len(b)) + b
 
 
+def varint(n):
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    out.append(n)
+    return bytes(out)
+
+
 def compact(s):
-    assert len(s) < 127
-    return bytes([len(s) + 1]) + s.encode()
+    return varint(len(s) + 1) + s.encode()
 
 
 class Answer:
@@ -149,7 +157,7 @@ def find(loop, group):
         conn.ask(FIND, text(group) + b"\0", found)
 
     ask()
-    assert loop.run(lambda: codes and codes[-1] == 0, 60), f"no coordinator: {codes[-3:]}"
+    assert loop.run(lambda: codes and codes[-1] == 0, 120), f"no coordinator: {codes[-3:]}"
     conn.close()
 
 
@@ -280,7 +288,7 @@ class Modern:
     def beat(self, epoch):
         joins, self.busy = epoch == 0, True
         owned = b"\x01" if not self.owned or not self.topic_id else \
-            b"\x02" + self.topic_id + bytes([len(self.owned) + 1]) + struct.pack(f">{len(self.owned)}i", *self.owned) + b"\0"
+            b"\x02" + self.topic_id + varint(len(self.owned) + 1) + struct.pack(f">{len(self.owned)}i", *self.owned) + b"\0"
         body = compact(self.group.name) + compact(self.id) + struct.pack(">i", epoch) + b"\0\0" + \
             struct.pack(">i", 60000 if joins else -1) + (b"\x02" + compact(self.group.topic) if joins else b"\0") + b"\0\0" + owned + b"\0"
         self.conn.ask(MODERN, body, self.beaten, flexible=True)
