@@ -86,7 +86,7 @@ class Commits:
         return {"commits_s": round(per_second), "closed_p50_ms": ms(quantile(closed, 0.5)), "closed_p99_ms": ms(quantile(closed, 0.99)),
                 "broker_cores": round(cpu, 2), "driver_cores": round(driver, 2),
                 "rate_p50_ms": ms(quantile(self.took, 0.5)), "rate_p99_ms": ms(quantile(self.took, 0.99)),
-                "refused": sum(self.refused.values())}
+                "refused": self.refused}
 
 
 def ms(seconds):
@@ -213,7 +213,8 @@ class Rig:
             finally:
                 loop.close()
             assert not loop.troubles, f"{len(loop.troubles)} troubles: {loop.troubles[:3]}"
-            assert not figures.get("refused"), f"{figures['refused']} commits were refused"
+            refused = figures.pop("refused", {})
+            assert not refused, f"commits were refused, by error code: {refused}"
             self.rows.append({"broker": name, "case": case, **figures})
             return " ".join(f"{k}={v}" for k, v in figures.items())
         finally:
@@ -243,7 +244,7 @@ def table(rows, brokers):
     figures = {}
     for row in (row for row in rows if row["broker"] in brokers):
         for figure, value in row.items():
-            if isinstance(value, (int, float)) and figure != "refused":
+            if isinstance(value, (int, float)):
                 figures.setdefault((row["case"], figure), {}).setdefault(row["broker"], []).append(value)
     print(f"\n{'median (smallest..largest)':<40}" + "".join(f"{b:>30}" for b in brokers))
     for (case, figure), by in figures.items():
