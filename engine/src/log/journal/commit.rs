@@ -371,7 +371,7 @@ impl Journal {
         loop {
             let changed = self.files_changed.notified();
             let placed = self.files.borrow_mut().place(bytes, &self.end.get());
-            if self.files.borrow().is_running_out() {
+            if self.files.borrow().free_files() == 0 {
                 self.growth.notify_one();
             }
             if let Some(placed) = placed {

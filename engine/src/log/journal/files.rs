@@ -166,13 +166,6 @@ impl JournalFiles {
         }
     }
 
-    /// Whether a new file will be needed soon: none is free, and half of the one in use is taken.
-    pub fn is_running_out(&self) -> bool {
-        self.current.is_none_or(|current| {
-            self.position > self.slots[current].file.bytes / 2 && self.free_files() == 0
-        })
-    }
-
     /// Adds a new free file.
     pub fn add(&mut self, file: JournalFile) {
         self.slots.push(Slot {
