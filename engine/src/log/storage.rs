@@ -81,7 +81,7 @@ impl Default for StorageSettings {
             journal_dirty_bytes_max: 256 << 20,
             cache_bytes: 64 << 20,
             durability: Durability::Flush,
-            direct_run_bytes_min: 1 << 20,
+            direct_run_bytes_min: 256 << 10,
             checkpoint_interval_ms: 30_000,
             retention_check_ms: 300_000,
             producer_expiration_ms: 24 * 3600 * 1000,

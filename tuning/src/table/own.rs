@@ -12,7 +12,7 @@ table! { Broker;
         "Longest time between two checkpoints of a shard that has something to write; more bytes in the journal make them more frequent.";
     "cluster.id": String = null, ReadOnly, Any, [honoured],
         "Cluster id given to the data directory when it is formatted; a random one when not set. CLUSTER_ID sets it too.";
-    "direct.run.bytes.min": Long = "1048576", ReadOnly, Blocks(4_096, 1_073_741_824), [honoured],
+    "direct.run.bytes.min": Long = "262144", ReadOnly, Blocks(4_096, 1_073_741_824), [honoured],
         "Bytes of one partition in one journal group from which they go straight to the segment instead of through the journal.";
     "durability": String = "flush", ReadOnly, OneOf(DURABILITY), [honoured],
         "When a record is acknowledged: `flush`, once it is on stable storage; `os`, once the operating system has it, so that a power cut loses acknowledged records.";
