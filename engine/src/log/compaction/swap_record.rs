@@ -140,24 +140,35 @@ fn decode_swap(line: &str) -> Option<Swap> {
 }
 
 impl Swap {
-    /// Where the old segments stand in the list: its first and last index. `None` if the list has others there.
-    fn position(&self, segments: &[SegmentInfo]) -> Option<(usize, usize)> {
+    /// Where the old segments stand in the list: its first and last index. `None` if the list has others there. They
+    /// may be the end of it: the segment behind them is begun after a checkpoint that reaches up to it.
+    fn position(&self, checkpoint: &PartitionCheckpoint) -> Option<(usize, usize)> {
+        let segments = &checkpoint.segments;
         let first = segments
             .iter()
             .position(|segment| segment.base_offset == self.replaced[0])?;
         let last = first + self.replaced.len() - 1;
-        let behind = segments.get(last + 1)?;
-        let bases = segments[first..=last].iter().map(|info| info.base_offset);
-        (bases.eq(self.replaced.iter().copied()) && behind.base_offset == self.end)
-            .then_some((first, last))
+        let bases = segments.get(first..=last)?.iter();
+        let behind = segments
+            .get(last + 1)
+            .map_or(checkpoint.end_offset, |behind| behind.base_offset);
+        let same = bases
+            .map(|info| info.base_offset)
+            .eq(self.replaced.iter().copied());
+        (same && behind == self.end).then_some((first, last))
     }
 
     /// Puts the new segment in the place of the old ones in what a checkpoint says. False if it says neither of them:
     /// then the log start has moved past all of them, or the swap is of another life of the directory.
     pub(crate) fn apply(&self, checkpoint: &mut PartitionCheckpoint) -> bool {
+        let position = self.position(checkpoint);
         let segments = &mut checkpoint.segments;
-        if let Some((first, last)) = self.position(segments) {
+        if let Some((first, last)) = position {
             segments.splice(first..=last, [self.segment]);
+            if first + 1 == segments.len() {
+                // A cleaned segment is closed: what the journal brings back stands in the one behind it.
+                segments.push(SegmentInfo::empty(self.end, self.segment.created_ms));
+            }
             return true;
         }
         segments.windows(2).any(|pair| {
@@ -232,6 +243,21 @@ mod tests {
         let mut old = checkpoint(&[(0, 500), (7, 400), (14, 100)]);
         assert!(swap.apply(&mut old));
         assert_eq!(listed(&old), [(0, 600), (14, 100)]);
+        let again = old.clone();
+        assert!(swap.apply(&mut old), "twice is as good as once");
+        assert_eq!(old, again);
+    }
+
+    /// A checkpoint was taken, then the log rolled without a further record, and the closed segment was cleaned: its
+    /// file had the new length, the checkpoint the old one. The swap was not finished at the next start, and the end of
+    /// the segment was called damaged, for good.
+    #[test]
+    fn a_checkpoint_that_ends_where_the_next_segment_begins_takes_the_swap() {
+        let swap = swap(&[0, 7], 14);
+        let mut old = checkpoint(&[(0, 500), (7, 400)]);
+        old.end_offset = Offset(14);
+        assert!(swap.apply(&mut old));
+        assert_eq!(listed(&old), [(0, 600), (14, 0)]);
         let again = old.clone();
         assert!(swap.apply(&mut old), "twice is as good as once");
         assert_eq!(old, again);
