@@ -21,6 +21,8 @@ use crate::wire::{Lost, Wire};
 
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
+/// It tells the ids of topics.
+const METADATA_VERSION: i16 = 12;
 
 /// Creates the topics that everybody else works on, however often the broker dies meanwhile.
 pub async fn make_topics(shared: &Shared, runtime: &Runtime) {
@@ -107,15 +109,15 @@ pub async fn metadata(shared: &Shared, wire: &mut Wire) -> Result<(), Lost> {
         ..Default::default()
     };
     let body = wire
-        .call(ApiKey::Metadata, 8, |writer, version| {
+        .call(ApiKey::Metadata, METADATA_VERSION, |writer, version| {
             request.encode(writer, version)
         })
         .await?;
     if shared.life() != life {
         return Ok(());
     }
-    let response =
-        MetadataResponse::decode(&mut Reader::new(&body), 8).expect("a well-formed answer");
+    let response = MetadataResponse::decode(&mut Reader::new(&body), METADATA_VERSION)
+        .expect("a well-formed answer");
     shared
         .oracle()
         .cluster_id(response.cluster_id.expect("a cluster has an id"));
@@ -131,6 +133,7 @@ pub async fn metadata(shared: &Shared, wire: &mut Wire) -> Result<(), Lost> {
             "topic {} is gone",
             topic.name
         );
+        shared.oracle().topic_id(topic.name, found.topic_id.0);
         assert_eq!(
             found.partitions.len(),
             topic.partitions as usize,

@@ -11,6 +11,7 @@ use engine::node::{Executors, ListenerSettings, Node, NodeSettings};
 use engine::platform::sim::SimDisk;
 use net::platform::sim::{Node as Process, Simulation};
 
+use crate::consumer_groups;
 use crate::shared::Shared;
 use crate::wire::BROKER;
 
@@ -38,11 +39,17 @@ impl State {
 }
 
 fn settings(shared: &Shared, shards: u16) -> NodeSettings {
+    let session_ms = consumer_groups::SESSION_MS.to_string();
     let pairs = [
         ("auto.create.topics.enable", "false"),
         ("offsets.topic.num.partitions", "3"),
         ("group.initial.rebalance.delay.ms", "50"),
         ("group.min.session.timeout.ms", "500"),
+        ("group.consumer.min.session.timeout.ms", "500"),
+        ("group.consumer.session.timeout.ms", &session_ms),
+        ("group.consumer.min.heartbeat.interval.ms", "50"),
+        ("group.consumer.heartbeat.interval.ms", "100"),
+        ("group.consumer.assignment.interval.ms", "100"),
         ("log.message.timestamp.after.max.ms", "9223372036854775807"),
     ];
     let broker = tuning::BrokerConfig::from_pairs(&pairs).expect("a valid configuration");

@@ -18,8 +18,12 @@ pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 pub const KAFKA_STORAGE_ERROR: i16 = 56;
 pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 pub const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+const GROUP_ID_NOT_FOUND: i16 = 69;
 pub const MEMBER_ID_REQUIRED: i16 = 79;
-const FENCED_INSTANCE_ID: i16 = 82;
+pub const FENCED_INSTANCE_ID: i16 = 82;
+pub const FENCED_MEMBER_EPOCH: i16 = 110;
+pub const UNRELEASED_INSTANCE_ID: i16 = 111;
+pub const STALE_MEMBER_EPOCH: i16 = 113;
 
 /// What a broker may answer at any time, when its disk fails or it stops; the client tries again.
 pub fn expect_retriable(what: &str, code: i16) {
@@ -41,6 +45,22 @@ pub fn expect_of_group(what: &str, code: i16) {
         UNKNOWN_MEMBER_ID,
         REBALANCE_IN_PROGRESS,
         FENCED_INSTANCE_ID,
+    ];
+    assert!(known.contains(&code), "{what} was answered {code}");
+}
+
+/// What a member of a group of the consumer protocol may be told at any time.
+pub fn expect_of_consumer_group(what: &str, code: i16) {
+    let known = [
+        COORDINATOR_LOAD_IN_PROGRESS,
+        COORDINATOR_NOT_AVAILABLE,
+        NOT_COORDINATOR,
+        UNKNOWN_MEMBER_ID,
+        GROUP_ID_NOT_FOUND,
+        FENCED_INSTANCE_ID,
+        FENCED_MEMBER_EPOCH,
+        UNRELEASED_INSTANCE_ID,
+        STALE_MEMBER_EPOCH,
     ];
     assert!(known.contains(&code), "{what} was answered {code}");
 }

@@ -220,7 +220,7 @@ impl Member {
         generation: i32,
         partition: i32,
     ) -> Result<bool, Lost> {
-        let offset = self.shared.oracle().groups.sends(partition);
+        let offset = self.shared.oracle().groups.commits.sends(partition);
         let entry = OffsetCommitRequestPartition {
             partition_index: partition,
             committed_offset: offset,
@@ -249,7 +249,11 @@ impl Member {
         let code = answer.topics[0].partitions[0].error_code;
         if code == codes::NONE {
             self.shared.count("offsets committed", 1);
-            self.shared.oracle().groups.acknowledged(partition, offset);
+            self.shared
+                .oracle()
+                .groups
+                .commits
+                .acknowledged(partition, offset);
             return Ok(true);
         }
         codes::expect_of_group("OffsetCommit", code);
@@ -293,7 +297,7 @@ impl Member {
     ) -> Result<Option<T>, Lost> {
         codes::expect_of_group(what, code);
         if code == codes::NOT_COORDINATOR || code == codes::COORDINATOR_NOT_AVAILABLE {
-            find_coordinator(wire).await?;
+            find_coordinator(wire, GROUP).await?;
         } else if code != codes::REBALANCE_IN_PROGRESS
             && code != codes::COORDINATOR_LOAD_IN_PROGRESS
         {
@@ -304,9 +308,9 @@ impl Member {
 }
 
 /// Also makes the offsets topic.
-async fn find_coordinator(wire: &mut Wire) -> Result<i16, Lost> {
+pub async fn find_coordinator(wire: &mut Wire, group: &str) -> Result<i16, Lost> {
     let request = FindCoordinatorRequest {
-        coordinator_keys: vec![GROUP],
+        coordinator_keys: vec![group],
         ..Default::default()
     };
     let body = wire
@@ -335,7 +339,7 @@ pub async fn audit(shared: Shared, runtime: Runtime) {
 
 /// Whether the committed offsets could be read.
 async fn look(shared: &Shared, wire: &mut Wire) -> Result<bool, Lost> {
-    let floors = shared.oracle().groups.floors();
+    let floors = shared.oracle().groups.commits.floors();
     let request = OffsetFetchRequest {
         group_id: GROUP,
         topics: Some(vec![OffsetFetchRequestTopic {
@@ -354,7 +358,7 @@ async fn look(shared: &Shared, wire: &mut Wire) -> Result<bool, Lost> {
     match answer.error_code {
         codes::NONE => {}
         codes::NOT_COORDINATOR => {
-            find_coordinator(wire).await?;
+            find_coordinator(wire, GROUP).await?;
             return Ok(false);
         }
         code => {
@@ -369,6 +373,7 @@ async fn look(shared: &Shared, wire: &mut Wire) -> Result<bool, Lost> {
         shared
             .oracle()
             .groups
+            .commits
             .found(partition.partition_index, floor, found);
     }
     shared.count("committed offsets read", 1);

@@ -16,7 +16,8 @@ use crate::shared::Shared;
 use crate::topics;
 use crate::wire::{Lost, Wire};
 
-const TOPIC: &str = "growth";
+/// Its topic.
+pub const TOPIC: &str = "growth";
 const PARTITIONS_MAX: i32 = 6;
 const VERSION: i16 = 3;
 

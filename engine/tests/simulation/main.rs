@@ -13,6 +13,8 @@ mod broker;
 mod churn;
 mod codes;
 mod consumer;
+mod consumer_groups;
+mod consumer_offsets;
 mod corrupt;
 mod coverage;
 mod epochs;

@@ -11,6 +11,8 @@ use crate::administrator;
 use crate::broker::Broker;
 use crate::churn;
 use crate::consumer::{Consumer, read_all};
+use crate::consumer_groups;
+use crate::consumer_offsets;
 use crate::faults::{self, DiskErrors, End, Plan};
 use crate::groups;
 use crate::growth;
@@ -114,7 +116,9 @@ impl Run {
         let nodes: Vec<Runtime> = (0..3)
             .map(|number| self.sim.node(&format!("client-{number}")).runtime())
             .collect();
-        for _ in 0..styles.len() + 6 + groups::MEMBERS {
+        let members = groups::MEMBERS + consumer_groups::MEMBERS;
+        let clients = styles.len() + 7 + members;
+        for _ in 0..clients {
             shared.client_began();
         }
         let shared = shared.clone();
@@ -138,6 +142,12 @@ impl Run {
                 runtime.spawn(groups::member(shared.clone(), runtime.clone(), number));
             }
             nodes[2].spawn(groups::audit(shared.clone(), nodes[2].clone()));
+            for number in 0..consumer_groups::MEMBERS {
+                let runtime = &nodes[number % nodes.len()];
+                let member = consumer_groups::member(shared.clone(), runtime.clone(), number);
+                runtime.spawn(member);
+            }
+            nodes[0].spawn(consumer_offsets::audit(shared.clone(), nodes[0].clone()));
         });
     }
 

@@ -130,6 +130,10 @@ impl Shared {
             .fold(String::new(), |text, line| text + line + "\n")
     }
 
+    /// The time since the run began.
+    pub fn now(&self) -> Duration {
+        self.inner.sim.now()
+    }
     /// From 0 to `below` − 1.
     pub fn below(&self, below: u64) -> u64 {
         self.inner.sim.random_below(below)

@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub mod commits;
+pub mod consumer_groups;
 pub mod groups;
 pub mod partition;
 
+use consumer_groups::ConsumerGroupModel;
 use groups::GroupModel;
 use partition::PartitionModel;
 
@@ -32,8 +35,10 @@ pub struct Oracle {
     topic_ids: BTreeMap<String, [u8; 16]>,
     /// Leader epochs by partition, with the life each was seen in.
     epochs: BTreeMap<PartitionKey, BTreeMap<i32, u32>>,
-    /// The consumer group.
+    /// The group of the classic protocol.
     pub groups: GroupModel,
+    /// The group of the consumer protocol.
+    pub consumer_groups: ConsumerGroupModel,
     /// Reads may fail with a storage error: the disk makes errors, or made bits flip.
     pub read_errors_allowed: bool,
     /// Acknowledgements so far.
@@ -86,6 +91,11 @@ impl Oracle {
     pub fn topic_id(&mut self, topic: &str, id: [u8; 16]) {
         let known = *self.topic_ids.entry(topic.to_owned()).or_insert(id);
         assert_eq!(known, id, "topic {topic} changed its id");
+    }
+
+    /// The id of a topic, once it was told.
+    pub fn id_of(&self, topic: &str) -> Option<[u8; 16]> {
+        self.topic_ids.get(topic).copied()
     }
 
     /// A leader epoch as metadata gave it within one life: it never falls, and every life has its own.
