@@ -26,7 +26,7 @@ const METADATA_VERSION: i16 = 12;
 
 /// Creates the topics that everybody else works on, however often the broker dies meanwhile.
 pub async fn make_topics(shared: &Shared, runtime: &Runtime) {
-    for topic in topics::ALL {
+    for topic in topics::ALL.into_iter().chain([&topics::COMPACT]) {
         let mut unsure = false;
         loop {
             if let Ok(mut wire) = Wire::connect(shared, runtime).await {

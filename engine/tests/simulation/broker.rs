@@ -50,6 +50,7 @@ fn settings(shared: &Shared, shards: u16) -> NodeSettings {
         ("group.consumer.min.heartbeat.interval.ms", "50"),
         ("group.consumer.heartbeat.interval.ms", "100"),
         ("group.consumer.assignment.interval.ms", "100"),
+        ("log.cleaner.backoff.ms", "40"),
         ("log.message.timestamp.after.max.ms", "9223372036854775807"),
     ];
     let broker = tuning::BrokerConfig::from_pairs(&pairs).expect("a valid configuration");

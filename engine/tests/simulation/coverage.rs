@@ -60,6 +60,8 @@ const DEMANDED: &[&str] = &[
     "consumer leases ended",
     "offsets committed at a member epoch",
     "offsets of consumers read",
+    "compacted logs read",
+    "superseded records gone",
     "answered out of order",
     "tidelog_checkpoints_total",
     "tidelog_journal_recycled_files_total",
@@ -67,6 +69,9 @@ const DEMANDED: &[&str] = &[
     "tidelog_segment_rolls_total",
     "tidelog_cache_hits_total",
     "tidelog_cache_misses_total",
+    "tidelog_cleaner_cleanings_total",
+    "tidelog_cleaner_records_removed_total",
+    "tidelog_cleaner_swaps_total",
 ];
 
 /// Prints all counters.

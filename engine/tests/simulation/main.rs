@@ -12,6 +12,7 @@ mod batches;
 mod broker;
 mod churn;
 mod codes;
+mod compaction;
 mod consumer;
 mod consumer_groups;
 mod consumer_offsets;

@@ -10,6 +10,7 @@ use net::platform::sim::{NetworkOptions, Simulation};
 use crate::administrator;
 use crate::broker::Broker;
 use crate::churn;
+use crate::compaction;
 use crate::consumer::{Consumer, read_all};
 use crate::consumer_groups;
 use crate::consumer_offsets;
@@ -117,7 +118,7 @@ impl Run {
             .map(|number| self.sim.node(&format!("client-{number}")).runtime())
             .collect();
         let members = groups::MEMBERS + consumer_groups::MEMBERS;
-        let clients = styles.len() + 7 + members;
+        let clients = styles.len() + 8 + members + compaction::PRODUCERS;
         for _ in 0..clients {
             shared.client_began();
         }
@@ -147,6 +148,11 @@ impl Run {
                 let member = consumer_groups::member(shared.clone(), runtime.clone(), number);
                 runtime.spawn(member);
             }
+            for number in 0..compaction::PRODUCERS {
+                let runtime = &nodes[number % nodes.len()];
+                runtime.spawn(compaction::produce(shared.clone(), runtime.clone(), number));
+            }
+            nodes[2].spawn(compaction::read(shared.clone(), nodes[2].clone()));
             nodes[0].spawn(consumer_offsets::audit(shared.clone(), nodes[0].clone()));
         });
     }
@@ -368,6 +374,11 @@ impl Run {
                 .expect("a healthy network");
             for key in topics::all_keys() {
                 verify_partition(&shared, &mut wire, &key).await;
+            }
+            for key in topics::COMPACT.keys() {
+                let read = compaction::read_to_end(&shared, &mut wire, &key, 0, true).await;
+                let whole = read.expect("a healthy network");
+                assert!(whole, "{key:?} cannot be read on a healthy broker");
             }
         });
     }

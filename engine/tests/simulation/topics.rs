@@ -54,7 +54,19 @@ pub const STAMP: Topic = Topic {
     ],
 };
 
-/// All of them.
+/// Compacted as often as can be; only the clients in `compaction` write and read it.
+pub const COMPACT: Topic = Topic {
+    name: "compact",
+    partitions: 2,
+    configs: &[
+        ("cleanup.policy", "compact"),
+        ("internal.segment.bytes", "12288"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("delete.retention.ms", "300"),
+    ],
+};
+
+/// All but the compacted one.
 pub const ALL: [&Topic; 4] = [&PLAIN, &TRIM, &KEEP, &STAMP];
 
 impl Topic {

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 pub mod commits;
+pub mod compacted;
 pub mod consumer_groups;
 pub mod groups;
 pub mod partition;
 
+use compacted::CompactedModel;
 use consumer_groups::ConsumerGroupModel;
 use groups::GroupModel;
 use partition::PartitionModel;
@@ -30,6 +32,7 @@ pub struct Floor {
 #[derive(Default)]
 pub struct Oracle {
     partitions: BTreeMap<PartitionKey, PartitionModel>,
+    compacted: BTreeMap<PartitionKey, CompactedModel>,
     producer_ids: BTreeSet<i64>,
     cluster_id: Option<String>,
     topic_ids: BTreeMap<String, [u8; 16]>,
@@ -51,6 +54,13 @@ impl Oracle {
         self.partitions
             .entry(key.clone())
             .or_insert_with(|| PartitionModel::new(format!("{}-{}", key.0, key.1)))
+    }
+
+    /// The model of a partition of a compacted topic.
+    pub fn compacted(&mut self, key: &PartitionKey) -> &mut CompactedModel {
+        self.compacted
+            .entry(key.clone())
+            .or_insert_with(|| CompactedModel::new(format!("{}-{}", key.0, key.1)))
     }
 
     /// What is known of a partition now.
