@@ -12,8 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 use tuning::Durability;
 use tuning::host::{
-    DESCRIPTORS_BASE, DESCRIPTORS_PER_SHARD, KERNEL_MIN, KERNEL_RINGS_NOT_LOCKED,
-    MEMLOCK_PER_SHARD, kernel_version,
+    DESCRIPTORS_BASE, DESCRIPTORS_PER_SHARD, KERNEL_MIN, KERNEL_RINGS_LOCKED, kernel_version,
 };
 
 /// Exit code of a process that cannot start because of its surroundings (`EX_CONFIG` of sysexits.h).
@@ -53,6 +52,8 @@ pub struct Facts {
     pub io_uring_disabled: Option<u8>,
     /// `Seccomp` of `/proc/self/status`: 0 off, 1 strict, 2 filter.
     pub seccomp: Option<u8>,
+    /// Whether this process may lock memory beyond its limit.
+    pub locks_freely: bool,
     /// Lockable memory in bytes, after the soft limit was raised to the hard one.
     pub memlock: Limit,
     /// Open descriptors, after the soft limit was raised to the hard one.
@@ -152,12 +153,9 @@ fn is_older(kernel: &str, than: (u32, u32)) -> bool {
     kernel_version(kernel).is_some_and(|version| version < than)
 }
 
-fn memlock_needed(facts: &Facts) -> u64 {
-    if is_older(&facts.kernel, KERNEL_RINGS_NOT_LOCKED) {
-        MEMLOCK_PER_SHARD * facts.shards as u64
-    } else {
-        MEMLOCK_PER_SHARD
-    }
+/// Locked memory that the rings take, in bytes, where they are counted.
+fn memlock_needed(facts: &Facts) -> Option<u64> {
+    tuning::host::memlock_needed(&facts.kernel, facts.locks_freely, facts.shards as u64)
 }
 
 fn descriptors_needed(facts: &Facts) -> u64 {
@@ -225,9 +223,7 @@ fn ring_finding(facts: &Facts) -> Option<Finding> {
                 "under gVisor use the ordinary runtime (runc) for this container".to_owned(),
             ],
         ),
-        libc::ENOMEM => {
-            (format!("the limit on locked memory is too low ({})", print_limit(facts.memlock)), memlock_fixes(facts))
-        }
+        libc::ENOMEM => memory_cure(facts),
         libc::EMFILE | libc::ENFILE => (
             format!("no file descriptors are left (limit {})", print_limit(facts.descriptors)),
             descriptor_fixes(facts),
@@ -276,11 +272,27 @@ fn seccomp_cure() -> (String, Vec<String>) {
     )
 }
 
-fn memlock_finding(facts: &Facts) -> Option<Finding> {
-    let needed = memlock_needed(facts);
-    if facts.memlock.is_none_or(|limit| limit >= needed) {
-        return None;
+/// What to do when the kernel has no memory for a ring.
+fn memory_cure(facts: &Facts) -> (String, Vec<String>) {
+    if let Some(needed) = memlock_missing(facts) {
+        return (locked_memory_cause(facts), memlock_fixes(needed));
     }
+    let mut cause = "the memory of the control group, or of the machine, is used up".to_owned();
+    let mut fixes = vec![
+        "docker run --memory BYTES ...   (kubernetes: resources.limits.memory), larger than now"
+            .to_owned(),
+        "systemd: a larger MemoryMax=".to_owned(),
+    ];
+    // The limit is one for all processes of a user.
+    if let (Some(needed), Some(_)) = (memlock_needed(facts), facts.memlock) {
+        cause += ", or other processes of this user hold what it may lock";
+        fixes.extend(memlock_fixes(needed));
+    }
+    (cause, fixes)
+}
+
+fn memlock_finding(facts: &Facts) -> Option<Finding> {
+    let needed = memlock_missing(facts)?;
     Some(Finding {
         problem: "the limit on locked memory is too low".to_owned(),
         seen: vec![format!(
@@ -289,17 +301,35 @@ fn memlock_finding(facts: &Facts) -> Option<Finding> {
             needed >> 10,
             shards(facts)
         )],
-        cause: "RLIMIT_MEMLOCK of this process; rings live in locked memory".to_owned(),
-        fixes: memlock_fixes(facts),
+        cause: locked_memory_cause(facts),
+        fixes: memlock_fixes(needed),
     })
 }
 
-fn memlock_fixes(facts: &Facts) -> Vec<String> {
-    let needed = memlock_needed(facts) >> 10;
+/// The locked memory needed, in bytes, if the limit is below that.
+fn memlock_missing(facts: &Facts) -> Option<u64> {
+    let limit = facts.memlock?;
+    memlock_needed(facts).filter(|needed| limit < *needed)
+}
+
+fn locked_memory_cause(facts: &Facts) -> String {
+    format!(
+        "RLIMIT_MEMLOCK of this process ({}); Linux {}.{} and newer count rings as locked memory",
+        print_limit(facts.memlock),
+        KERNEL_RINGS_LOCKED.0,
+        KERNEL_RINGS_LOCKED.1
+    )
+}
+
+fn memlock_fixes(needed: u64) -> Vec<String> {
     vec![
         "docker run --ulimit memlock=-1 ...".to_owned(),
         "systemd: LimitMEMLOCK=infinity".to_owned(),
-        format!("shell: ulimit -l {needed}   (the hard limit stands in /etc/security/limits.conf)"),
+        format!(
+            "shell: ulimit -l {}   (the hard limit stands in /etc/security/limits.conf)",
+            needed >> 10
+        ),
+        "or give the process CAP_IPC_LOCK".to_owned(),
     ]
 }
 

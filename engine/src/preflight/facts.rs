@@ -25,6 +25,7 @@ pub fn gather(needs: &Needs) -> Facts {
         seccomp: read_trimmed("/proc/self/status")
             .as_deref()
             .and_then(seccomp_mode),
+        locks_freely: tuning::host::locks_freely(),
         memlock,
         descriptors,
         directory: try_directory(&needs.data_directory),

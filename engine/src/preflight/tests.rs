@@ -11,6 +11,7 @@ fn good() -> Facts {
         ring: Ok(()),
         io_uring_disabled: Some(0),
         seccomp: Some(0),
+        locks_freely: false,
         memlock: Some(8 << 20),
         descriptors: Some(20_000),
         directory: DirectoryFacts {
@@ -122,28 +123,40 @@ fn locked_memory_is_needed_per_shard_only_where_the_kernel_counts_rings() {
         memlock: Some(memlock),
         ..good()
     };
-    assert_eq!(diagnose(&few("6.8.0", 512 << 10)), Ok(()));
-    assert_eq!(diagnose(&few("5.10.0", 2 << 20)), Ok(()));
-    let text = report(|facts| *facts = few("5.10.0", (2 << 20) - 1));
+    assert_eq!(diagnose(&few("6.13.12", 0)), Ok(()));
+    assert_eq!(diagnose(&few("6.14.6", 336 << 10)), Ok(()));
+    let free = Facts {
+        locks_freely: true,
+        ..few("6.14.6", 0)
+    };
+    assert_eq!(diagnose(&free), Ok(()));
+    let text = report(|facts| *facts = few("6.14.6", (336 << 10) - 1));
     assert!(
-        text.contains("memlock 2097151 (need 2048 KiB for 4 shards)"),
+        text.contains("memlock 344063 (need 336 KiB for 4 shards)"),
         "{text}"
     );
     assert!(
         text.contains("--ulimit memlock=-1") && text.contains("LimitMEMLOCK=infinity"),
         "{text}"
     );
-    let text = report(|facts| *facts = few("6.8.0", 64 << 10));
-    assert!(text.contains("need 512 KiB"), "{text}");
-    let text = report(|facts| {
-        facts.ring = Err(libc::ENOMEM);
-        facts.memlock = Some(64 << 10);
-    });
-    assert!(
-        text.contains("ENOMEM (Cannot allocate memory)") && text.contains("--ulimit memlock=-1"),
-        "{text}"
-    );
-    assert_eq!(text.matches("cannot start").count(), 1, "{text}");
+}
+
+#[test]
+fn a_ring_refused_for_want_of_memory_names_the_limits_that_can_be_meant() {
+    let refused = |kernel: &str, memlock: Limit| {
+        let text = report(|facts| {
+            facts.kernel = kernel.to_owned();
+            facts.ring = Err(libc::ENOMEM);
+            facts.memlock = memlock;
+        });
+        assert!(text.contains("ENOMEM (Cannot allocate memory)"), "{text}");
+        assert_eq!(text.matches("cannot start").count(), 1, "{text}");
+        (text.contains("MemoryMax"), text.contains("LimitMEMLOCK"))
+    };
+    assert_eq!(refused("6.8.0", Some(0)), (true, false));
+    assert_eq!(refused("6.14.6", Some(64 << 10)), (false, true));
+    assert_eq!(refused("6.14.6", Some(8 << 20)), (true, true));
+    assert_eq!(refused("6.14.6", None), (true, false));
 }
 
 #[test]
@@ -230,6 +243,7 @@ fn a_directory_without_direct_io_or_in_memory_is_refused_with_a_way_out() {
 fn all_that_is_wrong_is_said_at_once() {
     let text = report(|facts| {
         facts.ring = Err(libc::ENOSYS);
+        facts.kernel = "6.14.6".to_owned();
         facts.memlock = Some(0);
         facts.descriptors = Some(0);
         facts.directory.created = Err(libc::EACCES);

@@ -17,6 +17,8 @@ pub struct Facts {
     pub io_uring_disabled: Option<u8>,
     /// `Seccomp` of `/proc/self/status`: 0 off, 1 strict, 2 filter.
     pub seccomp: Option<u8>,
+    /// Whether this process may lock memory beyond its limit.
+    pub locks_freely: bool,
     /// Hard limits of this process; a node raises its soft ones to them.
     pub limits: Limits,
     /// The processors.

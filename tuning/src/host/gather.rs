@@ -18,6 +18,8 @@ use super::{Needs, syscalls};
 /// Name of the file that is tried; the process id keeps two checks apart.
 const PROBE_FILE: &str = ".tidelog-tune-check";
 const BLOCK_BYTES: usize = 4_096;
+/// Number of the capability to lock memory beyond the limit (capabilities(7)).
+const CAP_IPC_LOCK: u32 = 14;
 /// Slaves of slaves (a mapped device on a stripe on partitions) are followed this deep.
 const DEVICE_DEPTH_MAX: u32 = 6;
 
@@ -29,6 +31,7 @@ pub fn gather(needs: Needs) -> Facts {
         ring: try_ring(),
         io_uring_disabled: read_number("/proc/sys/kernel/io_uring_disabled"),
         seccomp: read("/proc/self/status").and_then(|text| field(&text, "Seccomp:")?.parse().ok()),
+        locks_freely: locks_freely(),
         limits: read("/proc/self/limits").map_or(
             Limits {
                 memlock: None,
@@ -98,6 +101,21 @@ fn try_ring() -> Result<Ring, i32> {
         missing = lacking.map(|(name, _)| *name).collect();
     }
     Ok(Ring { missing })
+}
+
+/// Whether this process may lock memory beyond its limit.
+#[must_use]
+pub fn locks_freely() -> bool {
+    let text = |path| read(path).unwrap_or_default();
+    lock_capability(&text("/proc/self/status"), &text("/proc/self/uid_map"))
+}
+
+/// Whether `CAP_IPC_LOCK` is among the capabilities of a process, and worth something: the kernel asks for it in the first
+/// user namespace, the one that maps every user to itself.
+pub(super) fn lock_capability(status: &str, users: &str) -> bool {
+    let effective = field(status, "CapEff:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    let first = users.split_whitespace().eq(["0", "0", "4294967295"]);
+    first && effective.is_some_and(|mask| mask >> CAP_IPC_LOCK & 1 == 1)
 }
 
 /// The hard limits in `/proc/self/limits`.

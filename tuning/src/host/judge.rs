@@ -3,8 +3,7 @@
 use super::facts::{CpuFacts, Facts, Interrupt};
 use super::report::{Finding, Level, Report};
 use super::{
-    DESCRIPTORS_BASE, DESCRIPTORS_PER_SHARD, KERNEL_MIN, KERNEL_RINGS_NOT_LOCKED,
-    MEMLOCK_PER_SHARD, judge_disk, kernel_version,
+    DESCRIPTORS_BASE, DESCRIPTORS_PER_SHARD, KERNEL_MIN, judge_disk, kernel_version, memlock_needed,
 };
 
 /// Kernels from here on have the io_uring improvements that matter for many small writes (5.19: cheaper completion).
@@ -139,9 +138,14 @@ fn io_uring(facts: &Facts) -> Finding {
                     "journalctl -k | grep -i denied   (a security module forbids it: allow io_uring there)",
                 ],
                 (libc::ENOSYS, _, _) => &["run on a kernel with CONFIG_IO_URING=y"],
+                (libc::ENOMEM, _, _) if limit_counts(facts) => &[
+                    "systemd: LimitMEMLOCK=infinity, and MemoryMax= raised   (either the user's locked memory or the control group's memory is used up)",
+                    "docker run --ulimit memlock=-1 --memory BYTES ...",
+                ],
                 (libc::ENOMEM, _, _) => &[
-                    "systemd: LimitMEMLOCK=infinity",
-                    "docker run --ulimit memlock=-1 ...",
+                    "systemd: MemoryMax= raised   (the memory of the control group, or of the machine, is used up)",
+                    "docker run --memory BYTES ...",
+                    "kubernetes: resources.limits.memory raised",
                 ],
                 (libc::EMFILE | libc::ENFILE, _, _) => &["systemd: LimitNOFILE=1048576"],
                 _ => &["please report this line with how the process was started"],
@@ -151,29 +155,43 @@ fn io_uring(facts: &Facts) -> Finding {
     }
 }
 
+const MEMLOCK_FIX: [&str; 3] = [
+    "systemd: LimitMEMLOCK=infinity",
+    "docker run --ulimit memlock=-1 ...",
+    "shell: ulimit -l unlimited   (the hard limit stands in /etc/security/limits.conf)",
+];
+
 fn memlock(facts: &Facts) -> Finding {
-    let counted = facts.kernel.as_deref().and_then(kernel_version);
-    let per_shard = counted.is_some_and(|version| version < KERNEL_RINGS_NOT_LOCKED);
-    let shards = if per_shard { facts.needs.shards } else { 1 };
-    let needed = MEMLOCK_PER_SHARD.saturating_mul(shards);
+    let needed = locked_memory(facts);
     let point = Point::new(
         "memlock",
-        format!("{} KiB at least", needed >> 10),
-        "rings and their registered buffers live in locked memory",
+        match needed {
+            Some(needed) => format!("{} KiB at least", needed.div_ceil(1 << 10)),
+            None => "anything: rings are not counted here".to_owned(),
+        },
+        "Linux 6.14 and newer count rings as locked memory of their user, unless the process has CAP_IPC_LOCK",
     );
     match facts.limits.memlock {
         None => point.good("no limit"),
-        Some(limit) if limit >= needed => point.good(format!("{} KiB", limit >> 10)),
+        Some(limit) if needed.is_none_or(|needed| limit >= needed) => {
+            point.good(format!("{} KiB", limit >> 10))
+        }
         Some(limit) => point.bad(
             Level::Blocking,
             format!("{} KiB", limit >> 10),
-            &[
-                "systemd: LimitMEMLOCK=infinity",
-                "docker run --ulimit memlock=-1 ...",
-                "shell: ulimit -l unlimited   (the hard limit stands in /etc/security/limits.conf)",
-            ],
+            &MEMLOCK_FIX,
         ),
     }
+}
+
+/// Whether rings are held against a limit on locked memory.
+fn limit_counts(facts: &Facts) -> bool {
+    locked_memory(facts).is_some() && facts.limits.memlock.is_some()
+}
+
+fn locked_memory(facts: &Facts) -> Option<u64> {
+    let kernel = facts.kernel.as_deref().unwrap_or_default();
+    memlock_needed(kernel, facts.locks_freely, facts.needs.shards)
 }
 
 fn descriptors(facts: &Facts) -> Finding {

@@ -19,7 +19,7 @@ pub use facts::{
     NetworkFacts, Ring, Swap,
 };
 pub(crate) use gather::mount_of;
-pub use gather::{gather, try_direct};
+pub use gather::{gather, locks_freely, try_direct};
 pub use judge::judge;
 pub use report::{Finding, Level, Report};
 pub(crate) use syscalls::space;
@@ -28,10 +28,12 @@ use crate::{BrokerConfig, Durability};
 
 /// The oldest kernel whose io_uring has every operation we use.
 pub const KERNEL_MIN: (u32, u32) = (5, 8);
-/// From here on the memory of rings is charged to the control group, not to the memlock limit.
-pub const KERNEL_RINGS_NOT_LOCKED: (u32, u32) = (5, 12);
-/// Locked memory an executor needs, in bytes; the runtime refuses to start below this in any case.
-pub const MEMLOCK_PER_SHARD: u64 = 512 << 10;
+/// From here on rings count as locked memory of their user, as they did before 5.12. In between only their control group
+/// paid for them, which it does now as well.
+pub const KERNEL_RINGS_LOCKED: (u32, u32) = (6, 14);
+/// What the ring of one executor takes of it, in bytes, with pages of 4 KiB: 256 submissions of 64 bytes, 4,096 completions of
+/// 16, and their heads (`net/src/platform/uring/ring.rs`).
+pub const MEMLOCK_PER_SHARD: u64 = 84 << 10;
 /// Descriptors for listeners, journals, checkpoints, open segments and the first few hundred connections.
 pub const DESCRIPTORS_BASE: u64 = 512;
 /// Descriptors of one executor: its rings, event descriptors and journal files.
@@ -78,6 +80,14 @@ impl Needs {
                 .any(|listener| !listener.is_loopback()),
         }
     }
+}
+
+/// Locked memory in bytes that the rings of so many shards take; `None` where they are not counted: by the kernel, or to a
+/// process that may lock memory freely.
+#[must_use]
+pub fn memlock_needed(kernel: &str, locks_freely: bool, shards: u64) -> Option<u64> {
+    let counted = kernel_version(kernel).is_some_and(|version| version >= KERNEL_RINGS_LOCKED);
+    (counted && !locks_freely).then(|| MEMLOCK_PER_SHARD.saturating_mul(shards))
 }
 
 /// Major and minor number of a kernel release.

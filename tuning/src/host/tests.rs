@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::gather::{chosen, count_list, interrupts, limits, mount_in, quota_percent};
+use super::gather::{
+    chosen, count_list, interrupts, limits, lock_capability, mount_in, quota_percent,
+};
 use super::*;
 
 fn good() -> Facts {
@@ -18,6 +20,7 @@ fn good() -> Facts {
         ring: Ok(Ring::default()),
         io_uring_disabled: Some(0),
         seccomp: Some(0),
+        locks_freely: false,
         limits: Limits {
             memlock: None,
             descriptors: Some(1_048_576),
@@ -195,6 +198,7 @@ fn what_keeps_a_node_from_starting_blocks() {
         },
     );
     says(Blocking, "memlock", "64 KiB", "LimitMEMLOCK", |facts| {
+        facts.kernel = Some("6.14.6".into());
         facts.limits.memlock = Some(64 << 10);
     });
     says(Blocking, "descriptors", "767", "LimitNOFILE", |facts| {
@@ -225,11 +229,12 @@ fn what_keeps_a_node_from_starting_blocks() {
 }
 
 #[test]
-fn memory_that_rings_lock_is_counted_for_each_shard_only_by_old_kernels() {
-    let level = |kernel: &str| {
+fn rings_count_as_locked_memory_of_a_user_without_the_capability_since_linux_6_14() {
+    let level = |kernel: &str, locks_freely, memlock| {
         let mut facts = good();
         facts.kernel = Some(kernel.into());
-        facts.limits.memlock = Some(1 << 20);
+        facts.locks_freely = locks_freely;
+        facts.limits.memlock = Some(memlock);
         let report = judge(&facts);
         let memlock = report
             .findings
@@ -237,8 +242,27 @@ fn memory_that_rings_lock_is_counted_for_each_shard_only_by_old_kernels() {
             .find(|finding| finding.check == "memlock");
         memlock.map(|finding| finding.level)
     };
-    assert_eq!(level("5.10.0"), Some(Blocking));
-    assert_eq!(level("6.8.0"), Some(Level::Ok));
+    assert_eq!(level("6.14.6", false, 336 << 10), Some(Level::Ok));
+    assert_eq!(level("6.14.6", false, (336 << 10) - 1), Some(Blocking));
+    assert_eq!(level("6.14.6", true, 0), Some(Level::Ok));
+    assert_eq!(level("6.13.12", false, 0), Some(Level::Ok));
+}
+
+#[test]
+fn a_ring_refused_for_want_of_memory_names_the_limits_that_can_be_meant() {
+    for (kernel, locked) in [("6.8.0", false), ("6.18.2", true)] {
+        let finding = found(|facts| {
+            facts.kernel = Some(kernel.into());
+            facts.ring = Err(libc::ENOMEM);
+            facts.limits.memlock = Some(8 << 20);
+        });
+        let fix = finding.fix.join("\n");
+        assert!(
+            fix.contains("MemoryMax") && fix.contains("--memory"),
+            "{fix}"
+        );
+        assert_eq!(fix.contains("LimitMEMLOCK"), locked, "{fix}");
+    }
 }
 
 #[test]
@@ -411,6 +435,13 @@ fn texts_of_the_kernel_are_read() {
             descriptors: Some(524_288)
         }
     );
+    let (all, most) = ("CapEff:\t000001ffffffffff\n", "CapEff:\t00000000a80425fb\n");
+    let (first, other) = (
+        "         0          0 4294967295\n",
+        "         0       1000          1\n",
+    );
+    assert!(lock_capability(all, first));
+    assert!(!lock_capability(most, first) && !lock_capability(all, other));
     let text = "           CPU0       CPU1\n  1:        9          0   IO-APIC   1-edge      i8042\n 36:          7    3232269 PCI-MSIX-0000:00:02.0   1-edge      virtio1-req.0\nNMI:          0          0   Non-maskable interrupts\nERR:          0\n";
     let expected = Interrupt {
         number: 36,
