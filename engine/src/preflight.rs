@@ -198,7 +198,7 @@ fn kernel_finding(facts: &Facts) -> Option<Finding> {
             "kernel {} (need >= {}.{})",
             facts.kernel, KERNEL_MIN.0, KERNEL_MIN.1
         )],
-        cause: "io_uring of this kernel lacks operations that Tidelog uses".to_owned(),
+        cause: "io_uring of this kernel lacks what Tidelog uses".to_owned(),
         fixes: vec![format!(
             "run Linux {}.{} or newer",
             KERNEL_MIN.0, KERNEL_MIN.1

@@ -6,7 +6,7 @@ use super::{
     DESCRIPTORS_BASE, DESCRIPTORS_PER_SHARD, KERNEL_MIN, judge_disk, kernel_version, memlock_needed,
 };
 
-/// Kernels from here on have the io_uring improvements that matter for many small writes (5.19: cheaper completion).
+/// From here on completions run only when a shard enters the kernel, so that no packet interrupts it (DEFER_TASKRUN).
 const KERNEL_GOOD: (u32, u32) = (6, 1);
 /// Descriptors that let a node with thousands of partitions and connections live.
 const DESCRIPTORS_GOOD: u64 = 100_000;
@@ -93,7 +93,7 @@ fn kernel(facts: &Facts) -> Finding {
             "{}.{} at least, {}.{} or newer for speed",
             KERNEL_MIN.0, KERNEL_MIN.1, KERNEL_GOOD.0, KERNEL_GOOD.1
         ),
-        "io_uring of older kernels lacks operations that Tidelog uses, or is slower with many small writes",
+        "io_uring of older kernels lacks what Tidelog uses, or interrupts a busy shard for every packet",
     );
     let Some(release) = &facts.kernel else {
         return point.unknown();

@@ -26,8 +26,9 @@ pub(crate) use syscalls::space;
 
 use crate::{BrokerConfig, Durability};
 
-/// The oldest kernel whose io_uring has every operation we use.
-pub const KERNEL_MIN: (u32, u32) = (5, 8);
+/// The oldest kernel whose io_uring does what the platform seam asks of it: one poll that tells of every change (5.13), and
+/// a wait with a time limit that takes no submission (5.11).
+pub const KERNEL_MIN: (u32, u32) = (5, 13);
 /// From here on rings count as locked memory of their user, as they did before 5.12. In between only their control group
 /// paid for them, which it does now as well.
 pub const KERNEL_RINGS_LOCKED: (u32, u32) = (6, 14);
@@ -36,7 +37,7 @@ pub const KERNEL_RINGS_LOCKED: (u32, u32) = (6, 14);
 pub const MEMLOCK_PER_SHARD: u64 = 84 << 10;
 /// Descriptors for listeners, journals, checkpoints, open segments and the first few hundred connections.
 pub const DESCRIPTORS_BASE: u64 = 512;
-/// Descriptors of one executor: its rings, event descriptors and journal files.
+/// Descriptors of one executor: its ring, its event descriptor and its journal files.
 pub const DESCRIPTORS_PER_SHARD: u64 = 64;
 
 /// What the node is going to need.

@@ -162,10 +162,11 @@ fn what_cannot_be_seen_is_no_warning() {
 
 #[test]
 fn what_keeps_a_node_from_starting_blocks() {
-    says(Blocking, "kernel", "4.19", "newer kernel", |facts| {
-        facts.kernel = Some("4.19.0-27-amd64".into());
-        facts.limits.memlock = None;
-    });
+    for kernel in ["4.19.0-27-amd64", "5.12.19"] {
+        says(Blocking, "kernel", kernel, "newer kernel", |facts| {
+            facts.kernel = Some(kernel.into());
+        });
+    }
     says(
         Blocking,
         "io_uring",
