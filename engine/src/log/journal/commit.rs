@@ -394,11 +394,10 @@ impl Journal {
             if self.stopped.get() || self.poison().is_some() {
                 return;
             }
-            let files = self.files.borrow();
-            let needed = files.free_files() == 0 && files.next_number().is_some();
-            drop(files);
             // A failure to grow is not a failed write: a checkpoint frees files without new space.
-            if needed && let Err(error) = self.grow(Some(&self.runtime)).await {
+            if self.should_grow()
+                && let Err(error) = self.grow(Some(&self.runtime)).await
+            {
                 tracing::warn!(shard = self.shard.0, %error, "no space for another journal file");
             }
             wanted.await;
@@ -423,6 +422,12 @@ impl Journal {
         self.files.borrow_mut().add(made);
         self.files_changed.notify_all();
         Ok(())
+    }
+
+    /// Whether the next change of file would have to wait, and making one more is allowed.
+    fn should_grow(&self) -> bool {
+        let files = self.files.borrow();
+        files.free_files() == 0 && files.next_number().is_some()
     }
 
     /// Makes the first file, if there is none.
