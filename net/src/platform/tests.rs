@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::sync::{oneshot, queue};
 use super::{Placement, Runtime, Stream, block_on, spawn_executor};
 
-async fn pair(runtime: &Runtime, address: &str) -> (Stream, Stream) {
+pub(super) async fn pair(runtime: &Runtime, address: &str) -> (Stream, Stream) {
     let address: SocketAddr = address.parse().unwrap();
     let listener = runtime.listen(address).await.unwrap();
     let (sender, receiver) = oneshot::channel();
@@ -23,7 +23,7 @@ async fn pair(runtime: &Runtime, address: &str) -> (Stream, Stream) {
     (accepted, receiver.await.unwrap())
 }
 
-async fn read_to_end(stream: Stream) -> Vec<u8> {
+pub(super) async fn read_to_end(stream: Stream) -> Vec<u8> {
     let (mut read, _write) = stream.split();
     let mut content = Vec::new();
     let mut buffer = vec![0; 10_000];

@@ -74,13 +74,22 @@ where
             if let Placement::Core(core) = placement {
                 pin_this_thread(core)?;
             }
-            let runtime = UringRuntime {
-                executor: Rc::new(Executor::new()?),
-            };
-            let backend = RuntimeBackend::Uring(runtime.clone());
-            Ok(runtime.executor.run(body(Runtime { backend })))
+            run_here(Ring::new()?, body)
         })?;
     Ok(ExecutorHandle { thread })
+}
+
+/// Runs `body` on an executor of this thread, which made the ring.
+pub(super) fn run_here<T, F>(ring: Ring, body: impl FnOnce(Runtime) -> F) -> io::Result<T>
+where
+    T: 'static,
+    F: Future<Output = T> + 'static,
+{
+    let runtime = UringRuntime {
+        executor: Rc::new(Executor::new(ring)?),
+    };
+    let backend = RuntimeBackend::Uring(runtime.clone());
+    Ok(runtime.executor.run(body(Runtime { backend })))
 }
 
 /// Runs `body` on an unpinned executor and returns its result; for tests and tools.
@@ -121,13 +130,13 @@ impl Executor {
         clippy::disallowed_methods,
         reason = "this is the platform seam's clock"
     )]
-    fn new() -> io::Result<Executor> {
+    fn new(ring: Ring) -> io::Result<Executor> {
         let remote = Arc::new(Remote::new()?);
         let here = HERE.replace(Arc::as_ptr(&remote));
         assert!(here.is_null(), "a thread has one executor");
         Ok(Executor {
             remote,
-            ring: Rc::new(Ring::new()?),
+            ring: Rc::new(ring),
             timers: Rc::default(),
             tasks: Rc::default(),
             start: Instant::now(),

@@ -10,6 +10,8 @@ mod file;
 mod network;
 mod remote;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub(super) use executor::UringRuntime;

@@ -106,6 +106,33 @@ pub(super) enum Way {
     Out,
 }
 
+/// When the kernel runs completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Setup {
+    /// When the executor asks for them (Linux 6.1).
+    Deferred,
+    /// When its thread enters the kernel for whatever reason (Linux 5.19).
+    Cooperative,
+    /// At once, by an interrupt.
+    Plain,
+}
+
+impl Setup {
+    fn build(self) -> io::Result<IoUring> {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(COMPLETIONS);
+        match self {
+            Setup::Deferred => builder
+                .setup_single_issuer()
+                .setup_defer_taskrun()
+                .setup_taskrun_flag(),
+            Setup::Cooperative => builder.setup_coop_taskrun().setup_taskrun_flag(),
+            Setup::Plain => &mut builder,
+        };
+        builder.build(SUBMISSIONS)
+    }
+}
+
 enum Slot {
     Operation {
         waker: Option<Waker>,
@@ -132,30 +159,19 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring of the kind that costs least of those the kernel knows.
     pub(super) fn new() -> io::Result<Ring> {
-        let mut cheapest = IoUring::builder();
-        cheapest
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_cqsize(COMPLETIONS);
-        // Linux 5.19: no interrupt for a completion, but others may run it.
-        let mut cheap = IoUring::builder();
-        cheap
-            .setup_coop_taskrun()
-            .setup_taskrun_flag()
-            .setup_cqsize(COMPLETIONS);
-        let mut plain = IoUring::builder();
-        plain.setup_cqsize(COMPLETIONS);
-        let known = |error: &io::Error| error.raw_os_error() != Some(libc::EINVAL);
-        let mut uring = cheapest.build(SUBMISSIONS);
-        for builder in [cheap, plain] {
-            match &uring {
-                Err(error) if !known(error) => uring = builder.build(SUBMISSIONS),
-                _ => break,
+        for setup in [Setup::Deferred, Setup::Cooperative] {
+            match Ring::with(setup) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                result => return result,
             }
         }
+        Ring::with(Setup::Plain)
+    }
+
+    /// A ring of that kind; `EINVAL` if the kernel does not know it.
+    pub(super) fn with(setup: Setup) -> io::Result<Ring> {
         Ok(Ring {
-            uring: RefCell::new(uring?),
+            uring: RefCell::new(setup.build()?),
             slots: RefCell::default(),
             operations: Cell::new(0),
             completed: RefCell::default(),
