@@ -123,6 +123,25 @@ fn a_second_listener_on_the_same_port_is_refused() {
     });
 }
 
+// A ring that watched the listening socket itself kept its port taken until it had let go of it, and that of a killed
+// process did so for some time after the next one had started.
+#[test]
+fn a_port_is_free_as_soon_as_its_listener_is_closed() {
+    block_on(async |runtime| {
+        let listener = runtime
+            .listen("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
+        let address = listener.local_address().unwrap();
+        let waited = runtime
+            .timeout(Duration::from_millis(5), listener.accept())
+            .await;
+        assert!(waited.is_err());
+        drop(listener);
+        runtime.listen(address).await.unwrap();
+    });
+}
+
 #[test]
 fn a_refused_connection_says_so() {
     block_on(async |runtime| {

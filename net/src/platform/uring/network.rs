@@ -54,9 +54,12 @@ impl<S: AsRawFd> Socket<S> {
     }
 }
 
+/// The ring watches an epoll instance, and that the socket: a ring holds what it watches open until it is taken apart, which
+/// the kernel does some time after a killed process is gone, and so long nobody else could listen on the port.
 pub(in crate::platform) struct UringListener {
     runtime: UringRuntime,
     socket: Socket<TcpListener>,
+    _epoll: OwnedFd,
 }
 
 impl UringListener {
@@ -64,9 +67,15 @@ impl UringListener {
         runtime: &UringRuntime,
         address: SocketAddr,
     ) -> io::Result<Self> {
+        let socket = listening_socket(address)?;
+        let epoll = epoll_of(&socket)?;
         Ok(UringListener {
             runtime: runtime.clone(),
-            socket: Socket::new(runtime, listening_socket(address)?),
+            socket: Socket {
+                watched: runtime.ring().watch(epoll.as_raw_fd()),
+                socket,
+            },
+            _epoll: epoll,
         })
     }
 
@@ -90,6 +99,29 @@ impl UringListener {
     pub(in crate::platform) fn local_address(&self) -> io::Result<SocketAddr> {
         self.socket.socket.local_addr()
     }
+}
+
+/// An epoll instance that is readable when `socket` is.
+fn epoll_of(socket: &TcpListener) -> io::Result<OwnedFd> {
+    // SAFETY: epoll_create1 takes no pointers.
+    let descriptor = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    check(descriptor)?;
+    // SAFETY: the kernel just made the descriptor, and nobody else owns it.
+    let epoll = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: 0,
+    };
+    // SAFETY: `event` outlives the call, which only reads it; both descriptors are open.
+    check(unsafe {
+        libc::epoll_ctl(
+            epoll.as_raw_fd(),
+            libc::EPOLL_CTL_ADD,
+            socket.as_raw_fd(),
+            &raw mut event,
+        )
+    })?;
+    Ok(epoll)
 }
 
 /// A non-blocking listening socket, with SO_REUSEADDR but without SO_REUSEPORT.
