@@ -26,6 +26,8 @@ use crate::types::ShardId;
 const CONFIRM_AFTER: Duration = Duration::from_millis(10);
 /// How often a loop that can go on only when somebody else acts looks again.
 const RECHECK: Duration = Duration::from_millis(100);
+/// How many such looks after a journal file could not be made until it is tried again.
+const GROWTH_RETRY_CHECKS: u32 = 10;
 
 /// What to do when an entry is durable.
 pub enum Ticket {
@@ -371,7 +373,7 @@ impl Journal {
         loop {
             let changed = self.files_changed.notified();
             let placed = self.files.borrow_mut().place(bytes, &self.end.get());
-            if self.files.borrow().free_files() == 0 {
+            if self.should_grow() {
                 self.growth.notify_one();
             }
             if let Some(placed) = placed {
@@ -399,6 +401,12 @@ impl Journal {
                 && let Err(error) = self.grow(Some(&self.runtime)).await
             {
                 tracing::warn!(shard = self.shard.0, %error, "no space for another journal file");
+                // Every group asks; a full disk is tried, and told of, now and then.
+                for _ in 0..GROWTH_RETRY_CHECKS {
+                    if !self.stopped.get() && self.poison().is_none() {
+                        self.runtime.sleep(RECHECK).await;
+                    }
+                }
             }
             wanted.await;
         }
