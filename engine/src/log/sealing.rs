@@ -3,6 +3,8 @@
 //!
 //! Invariant: nothing here is needed for correctness, so nothing here fails anything: ENOSPC on a sidecar never fails a
 //! roll (C12c), and what is missing is rebuilt. Nor is anything flushed here: the next checkpoint's flush takes it along.
+//! And nothing is shortened after the journal failed: a group that was under way then may still be found by the next
+//! start, and the batches that only the segment has are then taken back into the log.
 
 use std::cell::RefCell;
 use std::io;
@@ -46,6 +48,10 @@ pub(crate) async fn seal(
     base: Offset,
 ) -> io::Result<()> {
     let found = shard.with_partition(id, |partition| {
+        // What was planned counts no more, so the segment's size does not either.
+        if shard.journal.poison().is_some() {
+            return None;
+        }
         let segments = partition.log.segments().as_slice();
         let index = segments.iter().position(|info| info.base_offset == base)?;
         let next = segments

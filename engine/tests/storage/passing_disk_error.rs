@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine::log::AppendError;
 use engine::platform::sim::{DiskFault, SimDiskOptions};
+use futures_lite::future::zip;
 
 use crate::rig::{Machine, Started, batch, partition};
 
@@ -128,6 +129,53 @@ fn a_read_error_of_the_one_whole_checkpoint_costs_nothing() {
             });
         }
     }
+}
+
+/// A group with extents is under way when a checkpoint's flush fails: it is never acknowledged, but the next start finds
+/// it in the journal. The segment that its extents are in, finished meanwhile, must not have been cut behind the last
+/// acknowledged batch.
+#[test]
+fn a_segment_finished_after_the_journal_failed_keeps_what_was_under_way() {
+    let mut taken_back = 0;
+    for seed in 0..60 {
+        let mut machine = Machine::new(seed, 1, &[("internal.segment.bytes", "150000")]);
+        machine.settings.checkpoint_interval_ms = 5;
+        let disk = machine.disk.clone();
+        let acknowledged = machine.run(async move |started| {
+            started.append(0, 0, 700).await.unwrap();
+            disk.fail_next(DiskFault::Flush, "tidelog/flush-0");
+            // Several at a time, so that the next run follows the one before it at once.
+            let (started, mut acknowledged, mut failed) = (&started, 1, false);
+            for first in (1..400).step_by(4) {
+                let send = |number| started.append(0, number, 50_000);
+                let one = zip(send(first), send(first + 1));
+                let other = zip(send(first + 2), send(first + 3));
+                let ((a, b), (c, d)) = zip(one, other).await;
+                for result in [a, b, c, d] {
+                    failed |= result.is_err();
+                    acknowledged += u64::from(result.is_ok());
+                }
+            }
+            assert!(failed, "the flush did not fail");
+            started.runtime.sleep(Duration::from_millis(50)).await;
+            acknowledged
+        });
+        machine.kill();
+        machine.run(async move |started| {
+            assert_eq!(
+                started.report.quarantined_ranges, 0,
+                "seed {seed}: {}",
+                started.report
+            );
+        });
+        machine.kill();
+        taken_back += machine.run(async move |started| {
+            let found = started.read_all(0, 0).await.unwrap();
+            assert!(found.len() as u64 >= acknowledged, "seed {seed}");
+            u64::from(found.len() as u64 > acknowledged)
+        });
+    }
+    assert!(taken_back > 0, "no group was under way at the failure");
 }
 
 #[test]
