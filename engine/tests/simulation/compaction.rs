@@ -21,6 +21,8 @@ use crate::wire::{Lost, Wire};
 pub const PRODUCERS: usize = 3;
 /// Keys of each producer, in each partition.
 const KEYS: u64 = 6;
+/// Bytes of the values of one batch: it has to fit into one of the topic's segments.
+const VALUE_BYTES_MAX: usize = 11_000;
 const FETCH_VERSION: i16 = 11;
 
 /// A producer with one request under way.
@@ -112,10 +114,15 @@ impl Producer {
         }
         let producer = format!("{}.{}", self.name, self.incarnation);
         let mut ids = Vec::new();
+        let mut bytes_left = VALUE_BYTES_MAX;
         for _ in 0..=shared.below(5) {
             let longest = shared.pick(&[100, 400, 3_000]);
-            let value = (!shared.chance(0.15))
-                .then(|| vec![shared.below(256) as u8; shared.below(longest) as usize]);
+            let value = (!shared.chance(0.15)).then(|| {
+                let byte = shared.below(256) as u8;
+                let length = bytes_left.min(shared.below(longest) as usize);
+                bytes_left -= length;
+                vec![byte; length]
+            });
             let record = Keyed {
                 key: format!("{}/{}", self.name, shared.below(KEYS)),
                 value: value.clone(),
