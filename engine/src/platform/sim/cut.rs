@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use net::platform::sim::SimHandle;
 
-use super::media::{Block, Change, FileState, Image, Media, Pending, apply, zero_tail};
+use super::image::{Block, Change, Image, Pending, apply, zero_tail};
+use super::media::{FileState, Media};
 use crate::platform::BLOCK_BYTES;
 
 const SECTOR_BYTES: usize = 512;

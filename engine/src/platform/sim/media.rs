@@ -13,33 +13,14 @@ use std::rc::Rc;
 use net::platform::sim::SimHandle;
 
 use super::cut::{Cut, CutMode, CutReport};
+use super::image::{Block, Change, Image, Pending, apply};
 use crate::platform::{BLOCK_BYTES, DirectoryEntry};
-
-pub(super) type Block = [u8; BLOCK_BYTES];
 
 /// A file or directory, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode(u64);
 
 const ROOT: Inode = Inode(0);
-
-#[derive(Default, Clone)]
-pub(super) struct Image {
-    pub(super) blocks: BTreeMap<u64, Rc<Block>>,
-    pub(super) length: u64,
-}
-
-pub(super) struct Pending<T> {
-    pub(super) sequence: u64,
-    /// It reached the device's cache (`syncfs`); the next flush of the device takes it along.
-    written_back: bool,
-    pub(super) change: T,
-}
-
-pub(super) enum Change {
-    Block(u64, Rc<Block>),
-    Length(u64),
-}
 
 #[derive(Default)]
 pub(super) struct FileState {
@@ -572,33 +553,6 @@ impl Media {
             file.open = 0;
         }
         self.current = self.durable.clone();
-    }
-}
-
-pub(super) fn apply(image: &mut Image, change: &Change) {
-    match change {
-        Change::Block(block, content) => {
-            image.blocks.insert(*block, content.clone());
-        }
-        Change::Length(length) => {
-            if *length < image.length {
-                image
-                    .blocks
-                    .retain(|block, _| *block < length.div_ceil(BLOCK_BYTES as u64));
-            }
-            image.length = *length;
-            zero_tail(image);
-        }
-    }
-}
-
-/// Bytes of the last block beyond the end read as zeros should the file grow again.
-pub(super) fn zero_tail(image: &mut Image) {
-    let used = (image.length % BLOCK_BYTES as u64) as usize;
-    if used > 0
-        && let Some(last) = image.blocks.get_mut(&(image.length / BLOCK_BYTES as u64))
-    {
-        Rc::make_mut(last)[used..].fill(0);
     }
 }
 
