@@ -1,5 +1,5 @@
 //! Single rules of [`PartitionLog`], each with the story it guards against; the general behaviour is judged by
-//! `partition_log_model.rs`.
+//! `partition_log_model/`.
 
 #![allow(clippy::unwrap_used)] // helpers of tests may fail like tests
 
