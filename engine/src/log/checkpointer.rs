@@ -55,6 +55,7 @@ impl Checkpointer {
     /// Takes one checkpoint: everything up to the journal's last flushed group.
     pub(crate) async fn take(&mut self, shard: &Rc<Shard>) -> io::Result<()> {
         let cut = shard.journal.end();
+        shard.written_since_checkpoint.set(0);
         let version = shard.segments_version.get();
         let (body, ends) = {
             let partitions = shard.partitions.borrow();
@@ -132,7 +133,7 @@ impl Checkpointer {
     }
 }
 
-/// The loop: a checkpoint when journal files run short, and at the interval.
+/// The loop: a checkpoint when journal files run short or a start would have much to read again, and at the interval.
 pub(crate) async fn run(shard: &Rc<Shard>, mut checkpointer: Checkpointer) -> Checkpointer {
     let interval = Duration::from_millis(shard.settings.checkpoint_interval_ms.max(1));
     loop {

@@ -134,6 +134,8 @@ pub(crate) struct Shard {
     /// A checkpoint waits for everything up to this group.
     pub(crate) write_up_to: Cell<u64>,
     pub(crate) checkpoint_work: Notify,
+    /// Bytes that came into segments since the last checkpoint began.
+    pub(crate) written_since_checkpoint: Cell<u64>,
     /// Up to which group both checkpoints go.
     pub(crate) checkpointed_group: Cell<u64>,
     /// Counts the changes of segments that no journal entry says: a checkpoint has to.

@@ -291,6 +291,11 @@ fn turn_index(shard: &Shard, id: PartitionId, sealed: Offset, base: Offset) {
 
 fn finish(shard: &Rc<Shard>, id: PartitionId, run: &Run, count: usize, tail_block: Vec<u8>) {
     shard.release_dirty(run.bytes);
+    let written = shard.written_since_checkpoint.get() + run.bytes;
+    shard.written_since_checkpoint.set(written);
+    if written >= shard.settings.written_bytes_before_checkpoint {
+        shard.checkpoint_work.notify_one();
+    }
     shard.with_partition(id, |partition: &mut Partition| {
         let last = partition.writer.finish(count, run.bytes, tail_block);
         for planned in &run.items {

@@ -11,6 +11,7 @@ mod compaction_loses_a_key;
 mod damaged_file_of_a_stopped_node;
 mod dead_process_writes_on;
 mod direct_run_behind_a_partial_block;
+mod direct_runs_want_checkpoints;
 mod flush_interval_ignored;
 mod flushed_group_rots;
 mod no_space_to_grow;

@@ -101,6 +101,7 @@ impl Storage {
             write_ready: RefCell::default(),
             writes_in_flight: Cell::new(0),
             write_up_to: Cell::new(0),
+            written_since_checkpoint: Cell::new(0),
             checkpoint_work: Notify::new(),
             checkpointed_group: Cell::new(0),
             segments_version: Cell::new(0),
