@@ -24,8 +24,11 @@ use super::{BLOCK_BYTES, DirectoryEntry, DirectoryLook, OpenMode, READ_BYTES_MAX
 const LOOK_THREADS_MAX: usize = 32;
 /// Directories for which one more thread is worth its start.
 const LOOKS_PER_THREAD: usize = 8;
-/// Reads of one call that are in flight together.
-const READS_IN_FLIGHT: usize = 8;
+/// A long read goes in chunks of so many bytes …
+const READ_CHUNK_BYTES: u64 = 256 << 10;
+/// … of which so many are in flight together: enough for the disk's rate, and little enough that the journal's next write,
+/// which waits behind them, is not held up (with eight of 512 KiB, catching up took the p50 of producers from 0.7 to 10 ms).
+const READS_IN_FLIGHT: usize = 2;
 /// How long an open waits for a lock before it gives up. A dead process's requests end within seconds; a lock held
 /// longer belongs to a living one.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -414,14 +417,14 @@ impl RealFile {
         let mut next = start;
         loop {
             while next < end && in_flight.len() < READS_IN_FLIGHT {
-                let chunk_end = end.min(next + READ_BYTES_MAX as u64);
+                let chunk_end = end.min(next + READ_CHUNK_BYTES);
                 in_flight.push_back((next, self.read_chunk(next, chunk_end)));
                 next = chunk_end;
             }
             let Some((from, reading)) = in_flight.pop_front() else {
                 break;
             };
-            let wanted = (end - from).min(READ_BYTES_MAX as u64);
+            let wanted = (end - from).min(READ_CHUNK_BYTES);
             let chunk = reading.await?;
             let cut_short = (chunk.len() as u64) < wanted;
             content.extend_from_slice(&from_byte(chunk, position.saturating_sub(from)));
