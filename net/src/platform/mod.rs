@@ -92,7 +92,7 @@ impl Runtime {
     /// Lets every other ready task of this executor run once.
     pub async fn yield_now(&self) {
         match &self.backend {
-            RuntimeBackend::Uring(runtime) => runtime.yield_now().await,
+            RuntimeBackend::Uring(_) => uring::yield_now().await,
             #[cfg(feature = "sim")]
             RuntimeBackend::Sim(runtime) => runtime.yield_now().await,
         }

@@ -103,6 +103,19 @@ where
         .expect("io_uring is usable")
 }
 
+/// Lets every other task that is ready run once.
+pub(in crate::platform) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 struct Executor {
     remote: Arc<Remote>,
     ring: Rc<Ring>,
@@ -295,18 +308,6 @@ impl UringRuntime {
     pub(in crate::platform) async fn sleep(&self, duration: Duration) {
         let due = after(now(), duration);
         self.executor.timers.sleep_until(due).await;
-    }
-
-    pub(in crate::platform) async fn yield_now(&self) {
-        let mut yielded = false;
-        std::future::poll_fn(|context| {
-            if std::mem::replace(&mut yielded, true) {
-                return Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
     }
 
     pub(super) fn ring(&self) -> &Rc<Ring> {

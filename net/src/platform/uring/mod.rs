@@ -14,7 +14,7 @@ mod ring;
 mod tests;
 mod timers;
 
-pub(super) use executor::UringRuntime;
 pub use executor::{ExecutorHandle, Placement, block_on, spawn_executor};
+pub(super) use executor::{UringRuntime, yield_now};
 pub use file::{AlignedMemory, DirectFile};
 pub(super) use network::{UringListener, UringStream};

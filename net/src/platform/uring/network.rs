@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::executor::UringRuntime;
+use super::executor::{UringRuntime, yield_now};
 use super::ring::{Watched, Way};
 
 const BACKLOG: libc::c_int = 4096;
 /// How many slices one system call takes (the kernel's bound is 1,024).
 const SLICES_PER_CALL: usize = 64;
+/// How many bytes one system call takes: more would keep the executor's other tasks waiting for a millisecond.
+const SEND_BYTES_MAX: usize = 256 << 10;
 const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// A descriptor and its watch. The watch goes first: it names the descriptor.
@@ -338,6 +340,9 @@ impl UringStream {
             if sent == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            if sent == SEND_BYTES_MAX {
+                yield_now().await;
+            }
             while sent > 0 {
                 let rest = slices[first].len() - offset;
                 if sent < rest {
@@ -365,17 +370,23 @@ fn send_now(socket: &TcpStream, slices: &[Bytes], offset: usize) -> io::Result<u
     };
     let mut vectors = [empty; SLICES_PER_CALL];
     let mut used = 0;
+    let mut room = SEND_BYTES_MAX;
     for (position, slice) in slices.iter().take(SLICES_PER_CALL).enumerate() {
         let bytes = if position == 0 {
             &slice[offset..]
         } else {
             &slice[..]
         };
+        let length = bytes.len().min(room);
         vectors[used] = libc::iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
+            iov_len: length,
         };
         used += 1;
+        room -= length;
+        if room == 0 {
+            break;
+        }
     }
     // SAFETY: msghdr is plain data for which all zeros is a valid value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
