@@ -120,6 +120,11 @@ struct ReadRun<'a> {
 }
 
 impl Division {
+    /// Whether all of so many bytes are good.
+    pub(crate) fn is_good(&self, length: usize) -> bool {
+        self.damaged.is_empty() && self.good.iter().map(ExactSizeIterator::len).eq([length])
+    }
+
     fn add_good(&mut self, range: Range<usize>) {
         if range.is_empty() {
             return;

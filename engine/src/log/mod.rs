@@ -38,6 +38,7 @@ pub(crate) mod sealing;
 pub mod segment;
 pub(crate) mod segment_files;
 pub(crate) mod segment_indexes;
+pub(crate) mod segment_reader;
 pub(crate) mod segment_removal;
 pub mod segment_scanner;
 pub(crate) mod sidecar_refresh;

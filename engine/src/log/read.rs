@@ -166,6 +166,8 @@ pub enum BatchCut {
         start: usize,
         /// Behind the last.
         end: usize,
+        /// The offset behind the last record, where a reader goes on.
+        next_offset: Offset,
     },
     /// The segment holds no batch that reaches `offset`: go on with [`ReadPlan::next_segment_base`].
     Exhausted,
@@ -193,6 +195,7 @@ pub fn cut_batches(
 ) -> BatchCut {
     let mut position = 0;
     let mut start = None;
+    let mut next_offset = offset;
     loop {
         let rest = &bytes[position..];
         let begin = start.unwrap_or(position);
@@ -201,6 +204,7 @@ pub fn cut_batches(
                 (Some(start), _) => BatchCut::Found {
                     start,
                     end: position,
+                    next_offset,
                 },
                 (None, true) => BatchCut::Exhausted,
                 (None, false) => BatchCut::NeedMore {
@@ -236,6 +240,7 @@ pub fn cut_batches(
             return BatchCut::Found {
                 start: begin,
                 end: position,
+                next_offset,
             };
         }
         if size > rest.len() {
@@ -249,15 +254,18 @@ pub fn cut_batches(
                 BatchCut::Found {
                     start: begin,
                     end: position,
+                    next_offset,
                 }
             };
         }
         start = Some(begin);
         position += size;
+        next_offset = Offset(last + 1);
         if first && size > bytes_max {
             return BatchCut::Found {
                 start: begin,
                 end: position,
+                next_offset,
             };
         }
     }
@@ -342,9 +350,11 @@ mod tests {
             let exhausted = batches.iter().all(|(_, last, _)| *last < offset);
             match read(&bytes, first_read, offset, upper, bytes_max, at_least_one) {
                 BatchCut::Exhausted => prop_assert!(exhausted),
-                BatchCut::Found { start, end } => {
+                BatchCut::Found { start, end, next_offset } => {
                     prop_assert!(!exhausted);
                     let got = &bytes[start..end];
+                    let last = batches.iter().rfind(|(_, _, batch)| got.ends_with(batch)).map(|(_, last, _)| *last);
+                    prop_assert_eq!(next_offset.0, last.map_or(offset, |last| last + 1), "a reader goes on behind it");
                     prop_assert!(expected.starts_with(got), "whole batches from the first wanted one");
                     prop_assert_eq!(got.is_empty(), expected.is_empty(), "a read makes progress");
                     if first_read >= bytes.len() {

@@ -37,7 +37,7 @@ const SCAN_BYTES: usize = 1 << 20;
 type Pushed = ([u8; PREFIX_BYTES], BatchHeader);
 
 /// An index that grows while it is read.
-type SharedIndex = Rc<RefCell<SegmentIndex>>;
+pub(crate) type SharedIndex = Rc<RefCell<SegmentIndex>>;
 
 /// The active segment's index.
 pub(crate) enum ActiveIndex {

@@ -136,6 +136,7 @@ async fn rename(shard: &Shard, removal: &Removal) -> io::Result<()> {
         }
         shard.files.forget(removal.id, *base);
         shard.indexes.forget(removal.id, *base);
+        shard.readers.forget(removal.id, *base);
     }
     shard.disk.sync_directory(&removal.directory).await
 }

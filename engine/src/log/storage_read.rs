@@ -1,28 +1,30 @@
 //! Carries out planned reads: from the cache by reference, or from a segment by whole index runs, every batch's CRC and
-//! every run's header checksum verified before a byte leaves (DESIGN §5.3). On the shard's core.
+//! every run's header checksum verified before a byte leaves (DESIGN §5.3). `segment_reader` brings them from the disk. On
+//! the shard's core.
 //!
 //! Invariant: damaged bytes are quarantined when they are seen and never served; what lies before and behind them is.
 
 use std::io;
 use std::rc::Rc;
 
-use super::damage::divide;
+use super::damage::{Division, divide};
 use super::error::ReadError;
-use super::index::Damage;
+use super::index::{Damage, SegmentIndex};
 use super::partition_checkpoint::QuarantinedRange;
 use super::read::{
     BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches,
 };
 use super::segment_indexes::{SWAP_PAUSE_MS, index_of, swap_state};
+use super::segment_reader::{Chunk, SegmentView};
 use super::storage_shard::Shard;
-use crate::types::Offset;
+use crate::types::{Offset, PartitionId};
 use bytes::Bytes;
 
 /// How often a read is planned again because of damage or of a segment that ended.
 const ATTEMPTS_MAX: usize = 16;
 
 enum Outcome {
-    Done(Bytes),
+    Done(Vec<Bytes>, usize),
     /// Look at the plan again: a range was quarantined meanwhile.
     Replan,
     /// Nothing at or above the offset in this segment.
@@ -46,10 +48,7 @@ pub(crate) async fn execute(
                 shard.count(|counters| counters.cache_misses += 1);
                 let read = read_segment(shard, &plan, segment_base).await;
                 match read.map_err(|error| explain(shard, &plan, error))? {
-                    Outcome::Done(bytes) => {
-                        let length = bytes.len();
-                        return Ok(result(plan, vec![bytes], length));
-                    }
+                    Outcome::Done(chain, bytes) => return Ok(result(plan, chain, bytes)),
                     Outcome::Replan => {
                         attempts += 1;
                         plan = plan_again(shard, &plan, plan.offset)?;
@@ -158,70 +157,153 @@ async fn read_segment(
     }
 }
 
+/// What a read has gathered so far.
+#[derive(Default)]
+struct Gathered {
+    chain: Vec<Bytes>,
+    bytes: usize,
+    /// Where the reader goes on.
+    next_offset: Option<Offset>,
+    /// The next batch is too much, or not to be seen.
+    is_ended: bool,
+}
+
+impl Gathered {
+    /// Adds the batches that the plan wants of verified ones that lie behind those that were added before.
+    fn add(&mut self, plan: &ReadPlan, batches: &Bytes) -> io::Result<()> {
+        let cut = cut_batches(
+            batches,
+            true,
+            plan.offset,
+            plan.upper_bound,
+            plan.bytes_max.saturating_sub(self.bytes),
+            plan.at_least_one && self.chain.is_empty(),
+        );
+        match cut {
+            BatchCut::Found {
+                start,
+                end,
+                next_offset,
+            } => {
+                self.is_ended = end < batches.len();
+                if end > start {
+                    self.chain.push(batches.slice(start..end));
+                    self.bytes += end - start;
+                    self.next_offset = Some(next_offset);
+                }
+                Ok(())
+            }
+            BatchCut::Exhausted => Ok(()),
+            BatchCut::NeedMore { .. } | BatchCut::Damaged { .. } => {
+                Err(io::Error::other("verified bytes are no batches"))
+            }
+        }
+    }
+
+    fn wants_more(&self, plan: &ReadPlan) -> bool {
+        !self.is_ended && (self.chain.is_empty() || self.bytes < plan.bytes_max)
+    }
+}
+
 async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Result<Outcome> {
-    let before = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
+    let swap = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
     let index = index_of(shard, plan.id, base).await?;
     let directory = shard.with_partition(plan.id, |partition| partition.directory.clone());
     let directory = directory.ok_or(io::ErrorKind::NotFound)?;
-    let mut bytes_max = plan.bytes_max;
-    for _ in 0..ATTEMPTS_MAX {
-        let covered = index.borrow().covered();
-        let range = index.borrow().read_range(plan.offset, bytes_max, covered);
-        let Some((first, start, end)) = range else {
-            return Ok(Outcome::NextSegment);
-        };
-        let file = shard
-            .files
-            .readable(&shard.disk, plan.id, &directory, base)
-            .await?;
-        let length = (end.0 - start.0) as usize;
+    let covered = index.borrow().covered();
+    let range = index
+        .borrow()
+        .read_range(plan.offset, plan.bytes_max, covered);
+    let Some((_, _, until)) = range else {
+        return Ok(Outcome::NextSegment);
+    };
+    let file = shard
+        .files
+        .readable(&shard.disk, plan.id, &directory, base)
+        .await?;
+    let view = SegmentView {
+        id: plan.id,
+        base,
+        swap,
+        index: index.clone(),
+    };
+    let mut reader = shard.readers.take(view, plan.offset);
+    let mut gathered = Gathered::default();
+    let mut may_go_on = true;
+    while gathered.wants_more(plan)
+        && reader
+            .next_base_offset()
+            .is_some_and(|next| next < plan.upper_bound)
+    {
         // A read error is damage of the range that was read, not of the partition.
-        let bytes = file.read_at(u64::from(start.0), length).await?;
-        let epochs = || {
-            let epochs = shard.with_partition(plan.id, |partition| partition.log.epochs().clone());
-            epochs.unwrap_or_default()
+        let Some(chunk) = reader.next(shard, &file, until).await? else {
+            break;
         };
-        let division = divide(&index.borrow(), first, start, &bytes, length, epochs);
-        if !division.damaged.is_empty() {
-            let after = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
-            if before.is_renaming || before != after {
-                // Not damage, but an index of one side of a swap and a file of the other.
-                shard.pause(SWAP_PAUSE_MS).await;
+        let (bytes, is_good) = chunk.bytes();
+        if is_good {
+            gathered.add(plan, &bytes)?;
+        } else {
+            let division = divide_chunk(shard, plan.id, &index.borrow(), &chunk, &bytes);
+            if !division.damaged.is_empty() {
+                if chunk.is_ahead {
+                    reader.read_again(&chunk);
+                    continue;
+                }
+                let after = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
+                if swap.is_renaming || swap != after {
+                    // Not damage, but an index of one side of a swap and a file of the other.
+                    shard.pause(SWAP_PAUSE_MS).await;
+                    return Ok(Outcome::Replan);
+                }
+            }
+            if quarantine(shard, plan, base, &division.damaged) {
                 return Ok(Outcome::Replan);
             }
-        }
-        if quarantine(shard, plan, base, &division.damaged) {
-            return Ok(Outcome::Replan);
-        }
-        let at_end = end == covered;
-        let mut outcome = Outcome::NextSegment;
-        for good in division.good {
-            let last = at_end && good.end == length;
-            let piece = bytes.slice(good);
-            match cut_batches(
-                &piece,
-                last,
-                plan.offset,
-                plan.upper_bound,
-                plan.bytes_max,
-                plan.at_least_one,
-            ) {
-                BatchCut::Found { start, end } => {
-                    return Ok(Outcome::Done(piece.slice(start..end)));
-                }
-                BatchCut::Exhausted => {}
-                BatchCut::NeedMore { .. } => outcome = Outcome::Replan,
-                BatchCut::Damaged { .. } => {
-                    return Err(io::Error::other("verified bytes are no batches"));
+            // Behind damage a reader begins anew.
+            may_go_on &= division.is_good(chunk.length);
+            for good in division.good {
+                let is_last = good.end == chunk.length;
+                gathered.add(plan, &bytes.slice(good))?;
+                gathered.is_ended |= !is_last && !gathered.chain.is_empty();
+                if gathered.is_ended {
+                    break;
                 }
             }
         }
-        if matches!(outcome, Outcome::NextSegment) && at_end {
-            return Ok(outcome);
+        if gathered.is_ended {
+            reader.put_back(chunk);
         }
-        bytes_max = bytes_max.max(length) * 2;
     }
-    Err(io::Error::other("a batch spans more than its index says"))
+    if let Some(next_offset) = gathered.next_offset.filter(|_| may_go_on) {
+        let now = shard.runtime.monotonic();
+        shard.readers.keep(reader, next_offset, now);
+    }
+    Ok(match gathered {
+        Gathered { chain, bytes, .. } if bytes > 0 => Outcome::Done(chain, bytes),
+        Gathered { is_ended: true, .. } => Outcome::Done(Vec::new(), 0),
+        _ => Outcome::NextSegment,
+    })
+}
+
+fn divide_chunk(
+    shard: &Shard,
+    id: PartitionId,
+    index: &SegmentIndex,
+    chunk: &Chunk,
+    bytes: &Bytes,
+) -> Division {
+    let epochs = || {
+        let epochs = shard.with_partition(id, |partition| partition.log.epochs().clone());
+        epochs.unwrap_or_default()
+    };
+    divide(
+        index,
+        chunk.first_run,
+        chunk.start,
+        bytes,
+        chunk.length,
+        epochs,
+    )
 }
 
 /// Remembers damage; says whether any of it was not known.

@@ -27,6 +27,7 @@ use super::producer_state::ProducerCount;
 use super::retention::RetentionClock;
 use super::segment_files::SegmentFiles;
 use super::segment_indexes::{ActiveIndex, LoadedIndexes};
+use super::segment_reader::SegmentReaders;
 use super::storage::StorageSettings;
 use super::watch::Watchers;
 use super::write_behind::Writer;
@@ -103,6 +104,8 @@ pub(crate) struct ShardCounters {
     pub(crate) segment_rolls: u64,
     pub(crate) cache_hits: u64,
     pub(crate) cache_misses: u64,
+    /// Bytes that readers, or what is read ahead for them, asked the disk for.
+    pub(crate) segment_read_bytes: u64,
 }
 
 /// One shard's storage.
@@ -116,6 +119,7 @@ pub(crate) struct Shard {
     pub(crate) journal: Journal,
     pub(crate) files: SegmentFiles,
     pub(crate) indexes: LoadedIndexes,
+    pub(crate) readers: SegmentReaders,
     pub(crate) partitions: RefCell<BTreeMap<PartitionId, Partition>>,
     pub(crate) cache: RefCell<TailCache>,
     pub(crate) producers: ProducerCount,

@@ -20,8 +20,9 @@ mod tests;
 /// The alignment, in bytes, of file positions, lengths and memory for direct I/O.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// The longest single read in bytes; longer ones are split (DESIGN §4).
-const READ_BYTES_MAX: usize = 512 << 10;
+/// The longest single read in bytes; longer ones are split. A batch of half a mebibyte and the blocks that it begins and
+/// ends in come in one piece.
+const READ_BYTES_MAX: usize = 1 << 20;
 
 /// Room on a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,7 +305,7 @@ impl File {
     }
 
     /// Reads up to `length` bytes at any position; shorter only at the end of the file. Aligns internally; split
-    /// into operations of at most 512 KiB.
+    /// into operations of at most 1 MiB.
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<bytes::Bytes> {
         match &self.backend {
             FileBackend::Real(file) => file.read_at(position, length).await,

@@ -128,7 +128,7 @@ impl World {
                     plan.bytes_max,
                     plan.at_least_one,
                 ) {
-                    BatchCut::Found { start, end } => Some(bytes[start..end].to_vec()),
+                    BatchCut::Found { start, end, .. } => Some(bytes[start..end].to_vec()),
                     BatchCut::Exhausted => None,
                     other => panic!("{other:?}"),
                 }

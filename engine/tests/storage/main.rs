@@ -19,6 +19,7 @@ mod passing_disk_error;
 mod planted_bug_unnoticed;
 mod producers_expire;
 mod random_crashes;
+mod read_ahead;
 mod record_not_found_by_time;
 mod retention_removes_the_right_segments;
 mod stale_sidecar;

@@ -177,6 +177,7 @@ fn switch(shard: &Shard, partition: &mut Partition, swap: &Swap, aborted: &[Abor
     for base in &swap.replaced {
         shard.files.forget(swap.id, *base);
         shard.indexes.forget(swap.id, *base);
+        shard.readers.forget(swap.id, *base);
     }
     shard.segments_version.set(shard.segments_version.get() + 1);
 }

@@ -131,6 +131,13 @@ impl SegmentIndex {
         (self.run_count() > 0).then(|| low.saturating_sub(1))
     }
 
+    /// Ends the last run of a segment that grows, so that it stays as it is while it is read.
+    pub fn close_run(&self) {
+        if let SegmentIndex::Building(builder) = self {
+            builder.close_run();
+        }
+    }
+
     /// The whole runs that a read of `bytes_max` bytes from `offset` has to cover, as the first run's number and the
     /// byte range to read. `end` is the position up to which the segment may be read. The last run grows no more
     /// after this, so that [`Self::verify`] finds it as it was although the segment went on in the meantime.
@@ -140,9 +147,7 @@ impl SegmentIndex {
         bytes_max: usize,
         end: FilePosition,
     ) -> Option<(usize, FilePosition, FilePosition)> {
-        if let SegmentIndex::Building(builder) = self {
-            builder.close_run();
-        }
+        self.close_run();
         let first = self.run_of_offset(offset)?;
         let start = self.run(first).position;
         let wanted = u64::from(self.run(first).end().0)

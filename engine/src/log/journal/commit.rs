@@ -24,6 +24,8 @@ use crate::types::ShardId;
 
 /// After a flush without a successor, the time until an empty group says that it is flushed (C7).
 const CONFIRM_AFTER: Duration = Duration::from_millis(10);
+/// A journal that was idle for so long counts as such.
+const BUSY_FOR: Duration = Duration::from_millis(10);
 /// How often a loop that can go on only when somebody else acts looks again.
 const RECHECK: Duration = Duration::from_millis(100);
 /// How many such looks after a journal file could not be made until it is tried again.
@@ -114,6 +116,8 @@ pub struct Journal {
     stopping: Cell<bool>,
     stopped: Cell<bool>,
     counters: Cell<JournalCounters>,
+    /// When the last group was done; `None` while one is written.
+    idle_since: Cell<Option<Duration>>,
     /// Files with groups that are not flushed, where not every group is.
     unflushed: RefCell<Vec<JournalFile>>,
     work: Notify,
@@ -151,6 +155,7 @@ impl Journal {
             stopping: Cell::new(false),
             stopped: Cell::new(false),
             counters: Cell::default(),
+            idle_since: Cell::new(Some(Duration::ZERO)),
             unflushed: RefCell::default(),
             work: Notify::new(),
             files_changed: Notify::new(),
@@ -194,6 +199,13 @@ impl Journal {
         self.work.notify_one();
         self.files_changed.notify_all();
         self.growth.notify_one();
+    }
+
+    /// Whether somebody waits for groups, now or probably soon.
+    pub fn is_busy(&self) -> bool {
+        self.idle_since
+            .get()
+            .is_none_or(|since| self.runtime.monotonic().saturating_sub(since) < BUSY_FOR)
     }
 
     /// The last flushed group.
@@ -270,7 +282,9 @@ impl Journal {
             } else {
                 drop(work);
             }
+            self.idle_since.set(None);
             self.commit(owner, entries, confirm).await;
+            self.idle_since.set(Some(self.runtime.monotonic()));
         }
         self.stopped.set(true);
         self.growth.notify_one();

@@ -17,6 +17,7 @@ pub struct StorageMetrics {
     pub journal_dirty_bytes: u64,
     pub cache_hits: u64,
     pub cache_misses: u64,
+    pub segment_read_bytes: u64,
     pub quarantined_ranges: u64,
     pub partitions: u64,
     pub cleaner: CleanerNumbers,
@@ -36,6 +37,7 @@ impl StorageMetrics {
         self.journal_dirty_bytes += other.journal_dirty_bytes;
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
+        self.segment_read_bytes += other.segment_read_bytes;
         self.quarantined_ranges += other.quarantined_ranges;
         self.partitions += other.partitions;
         self.cleaner.add(&other.cleaner);
@@ -66,6 +68,11 @@ impl StorageMetrics {
         );
         put("tidelog_cache_hits_total", true, self.cache_hits);
         put("tidelog_cache_misses_total", true, self.cache_misses);
+        put(
+            "tidelog_segment_read_bytes_total",
+            true,
+            self.segment_read_bytes,
+        );
         put("tidelog_quarantined_ranges", false, self.quarantined_ranges);
         self.cleaner.for_each(&mut put);
         put("tidelog_storage_ready", false, u64::from(self.is_ready()));

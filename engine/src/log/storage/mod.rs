@@ -211,6 +211,7 @@ impl Storage {
             journal_dirty_bytes: self.shard.dirty_bytes.get(),
             cache_hits: counters.cache_hits,
             cache_misses: counters.cache_misses,
+            segment_read_bytes: counters.segment_read_bytes,
             quarantined_ranges: partitions
                 .values()
                 .map(|partition| partition.log.quarantined().len() as u64)

@@ -102,6 +102,7 @@ impl Storage {
         shard.cache.borrow_mut().remove(id);
         shard.files.forget_partition(id);
         shard.indexes.forget_partition(id);
+        shard.readers.forget_partition(id);
         shard
             .unwritten
             .borrow_mut()

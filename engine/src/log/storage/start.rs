@@ -23,6 +23,7 @@ use crate::log::producer_state::ProducerCount;
 use crate::log::recovery::RecoveredPartition;
 use crate::log::segment_files::SegmentFiles;
 use crate::log::segment_indexes::LoadedIndexes;
+use crate::log::segment_reader::SegmentReaders;
 use crate::log::storage_shard::{Owner, Shard};
 use crate::log::{upkeep, write_behind};
 use crate::platform::Disk;
@@ -88,6 +89,7 @@ impl Storage {
             journal,
             files: SegmentFiles::new(settings.segment_files_max, settings.reserve_bytes),
             indexes: LoadedIndexes::default(),
+            readers: SegmentReaders::default(),
             partitions: RefCell::new(owned),
             cache: RefCell::new(TailCache::new(settings.cache_bytes)),
             producers,

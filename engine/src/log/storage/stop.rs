@@ -77,6 +77,7 @@ impl Storage {
                 .await
                 .map_err(StorageError::during("the last checkpoint"))?;
         }
+        shard.readers.forget_all();
         shard.files.forget_all();
         swap::forget_record(shard)
             .await
