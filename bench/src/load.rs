@@ -9,9 +9,6 @@ use serde_json::Value;
 use crate::machine::{self, LOAD_CORE};
 use crate::{Error, Result};
 
-/// What a fetch of somebody who catches up may bring.
-const CATCH_UP_FETCH_BYTES: usize = 8 << 20;
-
 /// What the generator does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -179,7 +176,6 @@ impl Load {
             Mode::CatchUp => {
                 put("fan-out", self.consumers.to_string());
                 put("from", "earliest".to_owned());
-                put("partition-bytes-max", CATCH_UP_FETCH_BYTES.to_string());
                 words.push("--until-end".to_owned());
                 // Looking into every record would make the generator the slower side; other rows do look.
                 words.push("--no-verify".to_owned());
