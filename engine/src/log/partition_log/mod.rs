@@ -10,38 +10,28 @@
 //! A batch arrives ready: LogAppendTime and a topic's own `compression.type` were applied by validation on the
 //! connection's core (see [`super::append`]), so planning only stamps the prefix.
 //!
-//! Here is the state, and the one setter of its offsets. `append`, `read`, `ends` (where the log starts and ends),
-//! `swap` (compaction) and `replay` (recovery) hold what is decided on it.
+//! Segments and plans change together, in `layout`; `append` and `read` are questions that change nothing.
 
 mod append;
-mod ends;
+mod layout;
 mod read;
-mod replay;
-mod swap;
 
+use super::append::{AppendOrigin, AppendRequest, Appended, Applied, PlanOutcome, PlannedAppend};
 pub use super::append::{Placement, ReplayedBatch};
+use super::batch::StoredBatch;
+use super::cache::TailCache;
 use super::config::LogConfig;
+use super::error::{AppendError, ReadError};
 use super::leader_epochs::LeaderEpochs;
 use super::offsets::LogOffsets;
 use super::partition_checkpoint::PartitionCheckpoint;
-use super::producer_state::{ProducerAppend, ProducerCount, ProducerState};
+use super::producer_state::{ProducerAppend, ProducerCheck, ProducerCount, ProducerState};
 use super::quarantine::{Quarantine, QuarantinedRange};
-use super::segment::{SegmentInfo, SegmentList};
-use super::transactions::AbortedTransactions;
-use crate::types::{LeaderEpoch, Offset, PartitionId};
-use std::collections::VecDeque;
-
-/// A plan that is not yet applied.
-#[derive(Debug)]
-struct Planned {
-    base_offset: Offset,
-    last_offset: Offset,
-    leader_epoch: LeaderEpoch,
-    producer: Option<ProducerAppend>,
-    /// The active segment before this plan, to undo it and to know what is durable.
-    segment_before: SegmentInfo,
-    finished: bool,
-}
+use super::read::{ReadPlan, ReadRequest};
+use super::segment::{RollQuestion, SegmentInfo, SegmentList};
+use super::transactions::{AbortedTransaction, AbortedTransactions};
+use crate::types::{FilePosition, LeaderEpoch, Offset, PartitionId};
+use layout::{Layout, PlannedBatch};
 
 /// One partition's log.
 #[derive(Debug)]
@@ -54,11 +44,8 @@ pub struct PartitionLog {
     epochs: LeaderEpochs,
     producers: ProducerState,
     aborted: AbortedTransactions,
-    segments: SegmentList,
-    planned: VecDeque<Planned>,
+    layout: Layout,
     quarantine: Quarantine,
-    /// Offsets of the segments that are being replaced by a cleaned one.
-    swapping: Option<(Offset, Offset)>,
 }
 
 impl PartitionLog {
@@ -82,10 +69,8 @@ impl PartitionLog {
             epochs,
             producers: ProducerState::new(producers),
             aborted: AbortedTransactions::default(),
-            segments: SegmentList::new(Offset(0), now_ms),
-            planned: VecDeque::new(),
+            layout: Layout::new(SegmentList::new(Offset(0), now_ms)),
             quarantine: Quarantine::default(),
-            swapping: None,
         }
     }
 
@@ -114,14 +99,12 @@ impl PartitionLog {
             epochs,
             producers: ProducerState::restore(producers, checkpoint.producers),
             aborted: AbortedTransactions::restore(checkpoint.aborted),
-            segments,
-            planned: VecDeque::new(),
+            layout: Layout::new(segments),
             quarantine: Quarantine::restore(
                 checkpoint.quarantined,
                 checkpoint.stepped_over,
                 checkpoint.end_unproved,
             ),
-            swapping: None,
         };
         log.move_offsets(
             checkpoint.log_start,
@@ -200,23 +183,12 @@ impl PartitionLog {
 
     /// All segments; the active one's numbers include plans that are not durable yet.
     pub fn segments(&self) -> &SegmentList {
-        &self.segments
+        self.layout.segments()
     }
 
     /// The segments without what is only planned.
     pub fn durable_segments(&self) -> Vec<SegmentInfo> {
-        let all = self.segments.as_slice();
-        match self.planned.front() {
-            None => all.to_vec(),
-            Some(first) => {
-                let mut durable =
-                    all[..=self.segments.index_of(first.segment_before.base_offset)].to_vec();
-                *durable
-                    .last_mut()
-                    .expect("a partition always has a segment") = first.segment_before;
-                durable
-            }
-        }
+        self.layout.durable_segments()
     }
 
     /// Damaged ranges that are kept but not served.
@@ -262,6 +234,351 @@ impl PartitionLog {
     /// The end cannot be proved (STORAGE C9): appends are refused until an operator decides.
     pub fn set_end_unproved(&mut self, unproved: bool) {
         self.quarantine.end_unproved = unproved;
+    }
+
+    /// Where a batch would go if it were planned now, so that its bytes can be allocated first (DESIGN §5.2, Space).
+    pub fn place(&self, request: &AppendRequest) -> Placement {
+        let base = self.offsets.log_end();
+        let question = RollQuestion {
+            size: u32::try_from(request.batch.len()).unwrap_or(u32::MAX),
+            max_timestamp: request.max_timestamp,
+            last_offset: Offset(
+                base.0
+                    .saturating_add(i64::from(request.header.last_offset_delta)),
+            ),
+            now_ms: request.now_ms,
+        };
+        let segments = self.layout.segments();
+        if segments.should_roll(self.id, &self.config, &question) {
+            Placement {
+                segment_base: base,
+                file_position: FilePosition(0),
+                roll: true,
+            }
+        } else {
+            Placement {
+                segment_base: segments.active().base_offset,
+                file_position: segments.end_position(),
+                roll: false,
+            }
+        }
+    }
+
+    /// Decides the batch's offset. Checks epoch, size and sequence; what is refused leaves no trace. An accepted
+    /// plan counts at once for those behind it and must be followed by [`Self::apply_append`] or
+    /// [`Self::fail_pending`].
+    pub fn plan_append(&mut self, request: &AppendRequest) -> Result<PlanOutcome, AppendError> {
+        let size = append::check(self, request)?;
+        let marker = append::marker_of(request)?;
+        let log_end = self.offsets.log_end();
+        match self.producers.check(
+            &request.header,
+            marker,
+            request.origin,
+            log_end,
+            request.now_ms,
+        )? {
+            ProducerCheck::Duplicate(batch) => return Ok(append::duplicate(self, batch)),
+            ProducerCheck::Accept => {}
+        }
+
+        let (base_offset, leader_epoch) = match request.origin {
+            AppendOrigin::Client | AppendOrigin::Coordinator => (log_end, self.leader_epoch),
+            AppendOrigin::Replication => (
+                Offset(request.header.base_offset),
+                LeaderEpoch(request.header.partition_leader_epoch),
+            ),
+        };
+        let delta = i64::from(request.header.last_offset_delta);
+        let last_offset = Offset(
+            base_offset
+                .0
+                .checked_add(delta)
+                .filter(|last| *last < i64::MAX)
+                .ok_or(AppendError::InvalidBatch("offsets run out"))?,
+        );
+
+        let placement = self.place(request);
+        let offset_of_max_timestamp =
+            Offset(base_offset.0 + i64::from(request.offset_of_max_timestamp_delta));
+        let producer = ProducerAppend::of(
+            &request.header,
+            base_offset,
+            last_offset,
+            request.now_ms,
+            marker,
+        );
+        if let Some(producer) = &producer {
+            self.producers.plan(producer);
+        }
+        let batch = PlannedBatch {
+            base_offset,
+            last_offset,
+            leader_epoch,
+            producer,
+            size,
+            max_timestamp: request.max_timestamp,
+            offset_of_max_timestamp,
+            now_ms: request.now_ms,
+        };
+        self.layout.plan(placement.roll, batch);
+        let offsets = self.offsets;
+        self.offsets.set(
+            offsets.log_start(),
+            offsets.last_stable(),
+            offsets.high_watermark(),
+            Offset(last_offset.0 + 1),
+        );
+
+        Ok(PlanOutcome::Append(PlannedAppend {
+            batch: StoredBatch::stamp(&request.batch, request.header, base_offset, leader_epoch),
+            base_offset,
+            last_offset,
+            leader_epoch,
+            segment_base: self.layout.segments().active().base_offset,
+            file_position: placement.file_position,
+            size,
+            roll: placement.roll,
+            max_timestamp: request.max_timestamp,
+            offset_of_max_timestamp,
+            flush: self.config.flushes,
+            appended: Appended {
+                base_offset,
+                last_offset,
+                log_append_time_ms: if self.config.log_append_time {
+                    request.max_timestamp
+                } else {
+                    -1
+                },
+                log_start_offset: offsets.log_start(),
+                duplicate: false,
+            },
+        }))
+    }
+
+    /// The planned batch that begins at `base_offset` is durable. It becomes visible together with those behind it
+    /// that are durable already, once nothing in front of it is outstanding.
+    ///
+    /// # Panics
+    /// If there is no such plan.
+    pub fn apply_append(&mut self, base_offset: Offset) -> Applied {
+        self.layout.finish(base_offset);
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Applied {
+        let before = self.offsets;
+        let mut batches = 0;
+        let mut durable_end = before.high_watermark();
+        while let Some(batch) = self.layout.pop_finished() {
+            durable_end = Offset(batch.last_offset.0 + 1);
+            batches += 1;
+            self.epochs.assign(batch.leader_epoch, batch.base_offset);
+            if let Some(aborted) = batch
+                .producer
+                .and_then(|producer| self.producers.apply(&producer))
+            {
+                self.aborted.push(aborted);
+            }
+        }
+        if batches > 0 {
+            self.move_offsets(before.log_start(), durable_end, before.log_end());
+        }
+        Applied {
+            batches,
+            high_watermark: self.offsets.high_watermark(),
+            last_stable: self.offsets.last_stable(),
+            moved: self.offsets.high_watermark() != before.high_watermark()
+                || self.offsets.last_stable() != before.last_stable(),
+        }
+    }
+
+    /// Everything planned and not applied is void: its write failed. The log ends at the high watermark again and
+    /// the producers are as if the batches had never come.
+    pub fn fail_pending(&mut self) {
+        self.layout.undo_plans();
+        self.producers.fail_pending();
+        let offsets = self.offsets;
+        self.offsets.set(
+            offsets.log_start(),
+            offsets.last_stable(),
+            offsets.high_watermark(),
+            offsets.high_watermark(),
+        );
+    }
+
+    /// Whether plans are outstanding.
+    pub fn has_pending(&self) -> bool {
+        self.layout.has_plans()
+    }
+
+    /// Whether the batch is in the log already, so that its append writes nothing.
+    pub fn is_duplicate(&self, request: &AppendRequest) -> bool {
+        self.producers.is_duplicate(&request.header, request.origin)
+    }
+
+    /// An append was refused for want of space, before it was planned.
+    pub fn note_refused(&mut self, request: &AppendRequest) {
+        self.producers.note_refused(&request.header);
+    }
+
+    /// Decides what a reader gets, without I/O (RELIABILITY F1, F2, F4, F5).
+    pub fn plan_read(
+        &self,
+        request: &ReadRequest,
+        cache: &TailCache,
+    ) -> Result<ReadPlan, ReadError> {
+        read::plan(self, request, cache)
+    }
+
+    /// Answer to OffsetForLeaderEpoch; ends at what is durable.
+    pub fn end_offset_of_epoch(
+        &self,
+        requested: LeaderEpoch,
+        current_leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<(LeaderEpoch, Offset), ReadError> {
+        read::check_epoch(self, current_leader_epoch)?;
+        Ok(self
+            .epochs
+            .end_offset_of(requested, self.offsets.high_watermark()))
+    }
+
+    /// DeleteRecords: where the log will start. −1 means the high watermark, beyond it is refused (F11), and below
+    /// the present start nothing changes. The edge makes the answer durable, then calls [`Self::apply_log_start`].
+    pub fn plan_delete_records(&self, before: Offset) -> Result<Offset, ReadError> {
+        let high_watermark = self.offsets.high_watermark();
+        let before = if before.0 == -1 {
+            high_watermark
+        } else {
+            before
+        };
+        if before.0 < 0 || before > high_watermark {
+            return Err(ReadError::OffsetOutOfRange {
+                offset: before,
+                log_start: self.offsets.log_start(),
+                high_watermark,
+            });
+        }
+        Ok(before.max(self.offsets.log_start()))
+    }
+
+    /// The log start is durable. Returns the segments that lie wholly below it, which are no longer part of the log;
+    /// the active one always stays. Never moves back.
+    pub fn apply_log_start(&mut self, log_start: Offset) -> Vec<SegmentInfo> {
+        let offsets = self.offsets;
+        let log_start = log_start.clamp(offsets.log_start(), offsets.high_watermark());
+        self.move_offsets(log_start, offsets.high_watermark(), offsets.log_end());
+        let removed = self.layout.remove_below(log_start);
+        self.epochs.remove_below(log_start);
+        self.aborted.remove_below(log_start);
+        self.quarantine.remove_below(log_start);
+        removed
+    }
+
+    /// A log start at the log end leaves no record: then the filled active segment goes too. Recovery's counterpart of
+    /// [`Self::roll`] before retention takes everything, which is not journaled.
+    pub fn drop_active_below_log_start(&mut self, now_ms: i64) -> Option<SegmentInfo> {
+        if self.offsets.log_start() < self.offsets.log_end() || self.quarantine.end_unproved {
+            return None;
+        }
+        self.roll(now_ms)?;
+        self.apply_log_start(self.offsets.log_start()).pop()
+    }
+
+    /// Starts a new segment at the log end, for retention of the active one or before a clean stop. `None` while
+    /// plans are outstanding or if the active segment is empty.
+    pub fn roll(&mut self, now_ms: i64) -> Option<Offset> {
+        let base = self.offsets.log_end();
+        self.layout.roll(base, now_ms).then_some(base)
+    }
+
+    /// Cuts the log at `end`, which is a batch's first offset. `segments` is the list afterwards and `producers` the
+    /// state at `end`; both come from a scan, since a cut cannot be undone from memory (Kafka reloads a snapshot).
+    ///
+    /// # Panics
+    /// If plans are outstanding, or `end` lies outside the log.
+    pub fn apply_truncate(&mut self, end: Offset, segments: SegmentList, producers: ProducerState) {
+        assert!(
+            end <= self.offsets.log_end() && segments.active().base_offset <= end,
+            "a cut lies inside the log"
+        );
+        self.layout.replace(segments);
+        self.producers = producers;
+        self.epochs.truncate(end);
+        self.aborted.truncate(end);
+        let log_start = self.offsets.log_start().min(end);
+        self.move_offsets(log_start, end, end);
+    }
+
+    /// The segments of `group`, up to `end`, are about to be replaced by a cleaned one: they stay in the list until
+    /// [`Self::apply_swap`]. False, and nothing changed, if they are not all there as they were, or may still change.
+    pub fn begin_swap(&mut self, group: &[SegmentInfo], end: Offset) -> bool {
+        self.layout.begin_swap(group, end)
+    }
+
+    /// Whether the segment with this base offset is being replaced.
+    pub fn is_swapping(&self, base: Offset) -> bool {
+        self.layout.is_swapping(base)
+    }
+
+    /// Whether any segment is being replaced.
+    pub fn has_swap(&self) -> bool {
+        self.layout.has_swap()
+    }
+
+    /// `cleaned` takes the place of the segments that are being replaced. Of the aborted transactions that ended in
+    /// them only `aborted` still have batches.
+    ///
+    /// # Panics
+    /// If no swap of that range was begun.
+    pub fn apply_swap(&mut self, cleaned: SegmentInfo, aborted: &[AbortedTransaction]) {
+        let (first, end) = self.layout.apply_swap(cleaned);
+        self.aborted.retain_of_range(first, end, aborted);
+    }
+
+    /// The swap is over, whatever became of it.
+    pub fn end_swap(&mut self) {
+        self.layout.end_swap();
+    }
+
+    /// The log goes on in this segment. Nothing happens if it is the active one; an empty active one is replaced.
+    pub fn replay_roll(&mut self, segment_base: Offset, now_ms: i64) -> Result<(), &'static str> {
+        let log_end = self.offsets.log_end();
+        self.layout.replay_roll(segment_base, log_end, now_ms)
+    }
+
+    /// Counts a batch that the journal or a segment holds beyond what is known, without checking sequences
+    /// (STORAGE C2). The error says what does not fit.
+    pub fn replay_batch(&mut self, batch: &ReplayedBatch<'_>) -> Result<(), &'static str> {
+        let header = batch.header;
+        let base_offset = Offset(header.base_offset);
+        if base_offset < self.offsets.log_end() || header.last_offset_delta < 0 {
+            return Err("a replayed batch lies below the log end");
+        }
+        if batch.segment_base > base_offset {
+            return Err("a replayed batch lies below its segment");
+        }
+        self.replay_roll(batch.segment_base, batch.now_ms)?;
+        let last_offset = Offset(
+            header
+                .base_offset
+                .checked_add(i64::from(header.last_offset_delta))
+                .ok_or("offsets run out")?,
+        );
+        self.layout.replay(batch, last_offset)?;
+        self.leader_epoch = self
+            .leader_epoch
+            .max(LeaderEpoch(header.partition_leader_epoch));
+        self.epochs
+            .assign(LeaderEpoch(header.partition_leader_epoch), base_offset);
+        let producer =
+            ProducerAppend::of(header, base_offset, last_offset, batch.now_ms, batch.marker);
+        if let Some(aborted) = producer.and_then(|producer| self.producers.replay(&producer)) {
+            self.aborted.push(aborted);
+        }
+        let end = Offset(last_offset.0 + 1);
+        self.move_offsets(self.offsets.log_start(), end, end);
+        Ok(())
     }
 
     /// T4: the last stable offset follows from the open transactions, within the log.
