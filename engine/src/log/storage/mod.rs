@@ -3,7 +3,7 @@
 //!
 //! Invariant: nothing is acknowledged, and nothing is readable, before it is durable.
 //!
-//! Here is what is asked of a running shard. `start` and `stop` begin and end it, `partitions` makes and deletes
+//! How that is done when it takes more than a line: `start` and `stop` begin and end the shard, `partitions` makes and deletes
 //! partitions, `log_start` moves a log's start; `settings`, `metrics` and `error` are what goes in and comes out.
 
 mod error;
@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use net::platform::Runtime;
 use net::platform::sync::oneshot;
 use tuning::TopicConfig;
 
@@ -36,14 +37,16 @@ use super::checkpointer::Checkpointer;
 use super::compaction::CleanerSettings;
 use super::config::LogConfig;
 use super::error::{AppendError, ReadError};
+use super::journal::format::Generation;
 use super::offsets::LogOffsets;
 use super::producer_state::ProducerEntry;
 use super::read::{FoundOffset, OffsetQuery, ReadPlan, ReadRequest, ReadResult};
+use super::recovery::RecoveredPartition;
 use super::storage_read;
 use super::storage_shard::Shard;
 use super::watch::Watch;
-use crate::platform::Space;
-use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId};
+use crate::platform::{Disk, Space};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId, ShardId};
 
 /// An append under way. Dropping it does not cancel it.
 pub struct PendingAppend {
@@ -68,6 +71,46 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// Starts a shard with the partitions it owns, and its loops.
+    pub async fn start(
+        runtime: &Runtime,
+        disk: &Disk,
+        shard: ShardId,
+        generation: Generation,
+        settings: StorageSettings,
+        partitions: Vec<(RecoveredPartition, LeaderEpoch, Arc<TopicConfig>)>,
+    ) -> Result<Storage, StorageError> {
+        start::start(runtime, disk, shard, generation, settings, partitions).await
+    }
+
+    /// Finishes everything that was taken in, writes it behind, gives segments their exact length and Kafka's files,
+    /// and leaves both checkpoints without a live journal entry.
+    pub async fn stop(&self) -> Result<StoppedShard, StorageError> {
+        stop::stop(self).await
+    }
+
+    /// Whether the disk has room for so many more partitions beyond the reserve, from which the checkpoints grow with
+    /// them, at the next start too (C12c): to be asked before the metadata names them.
+    pub async fn check_room_for_partitions(&self, count: usize) -> Result<(), StorageError> {
+        partitions::check_room(&self.shard, count).await
+    }
+
+    /// Makes a partition without a record; its directory is durable when this returns.
+    pub async fn create_partition(
+        &self,
+        id: PartitionId,
+        directory: &str,
+        leader_epoch: LeaderEpoch,
+        config: Arc<TopicConfig>,
+    ) -> Result<(), StorageError> {
+        partitions::create(&self.shard, id, directory, leader_epoch, config).await
+    }
+
+    /// Takes a partition off the shard and its directory off the disk.
+    pub async fn delete_partition(&self, id: PartitionId) -> Result<(), StorageError> {
+        partitions::delete(&self.shard, id).await
+    }
+
     /// Takes over changed settings of a partition's topic.
     pub fn configure(&self, id: PartitionId, config: Arc<TopicConfig>) {
         self.shard

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use tuning::TopicConfig;
 
-use super::{Storage, StorageError, log_config};
+use super::{StorageError, log_config};
 use crate::log::directories;
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::ProducerCount;
 use crate::log::recovery::RecoveredPartition;
 use crate::log::segment_indexes::ActiveIndex;
-use crate::log::storage_shard::Partition;
+use crate::log::storage_shard::{Partition, Shard};
 use crate::log::watch::Watchers;
 use crate::log::write_behind::Writer;
 use crate::types::{LeaderEpoch, Offset, PartitionId};
@@ -23,103 +23,99 @@ use crate::types::{LeaderEpoch, Offset, PartitionId};
 /// Space for a partition's directory, its `partition.metadata`, and its share of the checkpoints.
 const PARTITION_BYTES: u64 = 16 << 10;
 
-impl Storage {
-    /// Whether the disk has room for so many more partitions beyond the reserve, from which the checkpoints grow with
-    /// them, at the next start too (C12c): to be asked before the metadata names them.
-    pub async fn check_room_for_partitions(&self, count: usize) -> Result<(), StorageError> {
-        let what = "making partitions";
-        let free = self.shard.disk.free_bytes().await;
-        let free = free.map_err(StorageError::during(what))?;
-        let needed = (count as u64).saturating_mul(PARTITION_BYTES);
-        if free < needed.saturating_add(self.shard.settings.reserve_bytes) {
-            let full = io::Error::from_raw_os_error(libc::ENOSPC);
-            return Err(StorageError::io(what, full));
-        }
-        Ok(())
+/// See [`super::Storage::check_room_for_partitions`].
+pub(super) async fn check_room(shard: &Shard, count: usize) -> Result<(), StorageError> {
+    let what = "making partitions";
+    let free = shard.disk.free_bytes().await;
+    let free = free.map_err(StorageError::during(what))?;
+    let needed = (count as u64).saturating_mul(PARTITION_BYTES);
+    if free < needed.saturating_add(shard.settings.reserve_bytes) {
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        return Err(StorageError::io(what, full));
     }
+    Ok(())
+}
 
-    /// Makes a partition without a record; its directory is durable when this returns.
-    pub async fn create_partition(
-        &self,
-        id: PartitionId,
-        directory: &str,
-        leader_epoch: LeaderEpoch,
-        config: Arc<TopicConfig>,
-    ) -> Result<(), StorageError> {
-        directories::create(&self.shard.runtime, &self.shard.disk, id, directory)
-            .await
-            .map_err(StorageError::during(format!(
-                "making the directory {directory}"
-            )))?;
-        let now_ms = self.shard.runtime.wall_clock_ms();
-        let log = PartitionLog::create(
-            id,
-            directory,
-            leader_epoch,
-            log_config(&config),
-            self.shard.producers.clone(),
-            now_ms,
-        );
-        self.shard
-            .partitions
-            .borrow_mut()
-            .insert(id, new_partition(log, now_ms));
-        Ok(())
-    }
+/// See [`super::Storage::create_partition`].
+pub(super) async fn create(
+    shard: &Shard,
+    id: PartitionId,
+    directory: &str,
+    leader_epoch: LeaderEpoch,
+    config: Arc<TopicConfig>,
+) -> Result<(), StorageError> {
+    directories::create(&shard.runtime, &shard.disk, id, directory)
+        .await
+        .map_err(StorageError::during(format!(
+            "making the directory {directory}"
+        )))?;
+    let now_ms = shard.runtime.wall_clock_ms();
+    let log = PartitionLog::create(
+        id,
+        directory,
+        leader_epoch,
+        log_config(&config),
+        shard.producers.clone(),
+        now_ms,
+    );
+    shard
+        .partitions
+        .borrow_mut()
+        .insert(id, new_partition(log, now_ms));
+    Ok(())
+}
 
-    /// Takes a partition off the shard and its directory off the disk.
-    pub async fn delete_partition(&self, id: PartitionId) -> Result<(), StorageError> {
-        let shard = &self.shard;
-        let found = shard.with_partition(id, |partition| {
-            partition.closing = true;
-            partition.watchers.fire();
-            partition.directory.clone()
-        });
-        let Some(directory) = found else {
-            return Ok(());
-        };
-        loop {
-            let progress = shard.written.notified();
-            let quiet = shard.with_partition(id, |partition| {
-                partition.writer.hurry(Offset(i64::MAX));
-                if partition.writer.is_ready() {
-                    shard.write_ready.borrow_mut().push_back(id);
-                }
-                let still = partition.writer.is_idle() && !partition.log.has_pending();
-                let still = still && !partition.direct_run && !partition.admitting;
-                still && partition.removals == 0 && !partition.log.has_swap()
-            });
-            if quiet != Some(false) || shard.journal.poison().is_some() {
-                break;
+/// See [`super::Storage::delete_partition`].
+pub(super) async fn delete(shard: &Rc<Shard>, id: PartitionId) -> Result<(), StorageError> {
+    let found = shard.with_partition(id, |partition| {
+        partition.closing = true;
+        partition.watchers.fire();
+        partition.directory.clone()
+    });
+    let Some(directory) = found else {
+        return Ok(());
+    };
+    loop {
+        let progress = shard.written.notified();
+        let quiet = shard.with_partition(id, |partition| {
+            partition.writer.hurry(Offset(i64::MAX));
+            if partition.writer.is_ready() {
+                shard.write_ready.borrow_mut().push_back(id);
             }
-            shard.write_work.notify_one();
-            let _ = shard
-                .runtime
-                .timeout(std::time::Duration::from_millis(20), progress)
-                .await;
+            let still = partition.writer.is_idle() && !partition.log.has_pending();
+            let still = still && !partition.direct_run && !partition.admitting;
+            still && partition.removals == 0 && !partition.log.has_swap()
+        });
+        if quiet != Some(false) || shard.journal.poison().is_some() {
+            break;
         }
-        shard.partitions.borrow_mut().remove(&id);
-        shard.cache.borrow_mut().remove(id);
-        shard.files.forget_partition(id);
-        shard.indexes.forget_partition(id);
-        shard.readers.forget_partition(id);
-        shard
-            .unwritten
-            .borrow_mut()
-            .retain(|(_, other)| *other != id);
-        let gone = directories::rename_for_deletion(&shard.runtime, &shard.disk, &directory)
-            .await
-            .map_err(StorageError::during(format!(
-                "renaming {directory} for deletion"
-            )))?;
-        if let Some(gone) = gone {
-            let disk = shard.disk.clone();
-            shard
-                .runtime
-                .spawn(async move { directories::remove(&disk, &gone).await });
-        }
-        Ok(())
+        shard.write_work.notify_one();
+        let _ = shard
+            .runtime
+            .timeout(std::time::Duration::from_millis(20), progress)
+            .await;
     }
+    shard.partitions.borrow_mut().remove(&id);
+    shard.cache.borrow_mut().remove(id);
+    shard.files.forget_partition(id);
+    shard.indexes.forget_partition(id);
+    shard.readers.forget_partition(id);
+    shard
+        .unwritten
+        .borrow_mut()
+        .retain(|(_, other)| *other != id);
+    let gone = directories::rename_for_deletion(&shard.runtime, &shard.disk, &directory)
+        .await
+        .map_err(StorageError::during(format!(
+            "renaming {directory} for deletion"
+        )))?;
+    if let Some(gone) = gone {
+        let disk = shard.disk.clone();
+        shard
+            .runtime
+            .spawn(async move { directories::remove(&disk, &gone).await });
+    }
+    Ok(())
 }
 
 pub(super) fn restore(
