@@ -4,61 +4,37 @@
 //! The second replays what survives, without sequence checks (C2), and writes it (C4). A batch whose bytes are damaged
 //! is taken from its segment if that has a good copy (C9), else its offsets are quarantined: the end never falls back.
 //!
-//! Here is what is known of each partition, and the two passes. `batches` brings one batch back, `gaps` stands in for
-//! lost entries, `settle` gives directories to partitions between the passes, `tails` takes in what another program
-//! appended, and `finish` leaves the directories as the log says.
+//! Here are the two passes. `partition` has what is known of one, and brings its batches back; `settle` gives directories to
+//! partitions between the passes, and `finish` leaves these as the log says.
 
-mod batches;
 mod finish;
-mod gaps;
+mod partition;
 mod settle;
-mod tails;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-pub(crate) use batches::placeholder;
+pub(crate) use partition::placeholder;
+
+use net::platform::Runtime;
 
 use super::config::LogConfig;
 use super::journal::chain::ChainReader;
-use super::journal::files::{JournalFile, journal_path};
+use super::journal::files::{JournalFile, TIDELOG_DIRECTORY, journal_path};
 use super::journal::format::{EntryHeader, EntryKind, Generation};
 use super::journal::group::ChainEnd;
 use super::journal::replay::{GroupDamage, ReplayEntry};
 use super::partition_checkpoint::PartitionCheckpoint;
 use super::partition_log::PartitionLog;
 use super::producer_state::ProducerCount;
-use super::recovery::KnownPartitions;
+use super::recovery::{KnownPartitions, remove_deleted};
 use super::recovery_report::RecoveryReport;
 use super::recovery_writer::RecoveryWriter;
 use super::segment_files::segment_path;
 use super::storage::log_config;
-use crate::platform::{DirectoryEntry, Disk};
+use crate::platform::{DirectoryLook, Disk};
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId};
-
-struct Tracked {
-    log: PartitionLog,
-    directory: String,
-    owner: Option<ShardId>,
-    /// A checkpoint or a journal entry names it, so that the directory of its name is its own (C12a).
-    named: bool,
-    /// What the journal says about the whole of it.
-    plan: Plan,
-    /// What its directory held before anything was written there.
-    entries: Vec<DirectoryEntry>,
-}
-
-/// What the first pass found out about a partition.
-#[derive(Default)]
-struct Plan {
-    log_start: Offset,
-    /// Index of the entry and the end it cut to.
-    truncations: Vec<(u64, Offset)>,
-    segment_bases: BTreeSet<Offset>,
-    /// Behind the last batch ever named.
-    end: Offset,
-    last_batch: Option<u64>,
-}
+use partition::{Plan, Returning, Tracked};
 
 /// All partitions of the node during recovery.
 pub(crate) struct RecoveryState<'a> {
@@ -69,22 +45,6 @@ pub(crate) struct RecoveryState<'a> {
     producers: ProducerCount,
     writer: RecoveryWriter<'a>,
     set_aside: BTreeSet<(ShardId, u32)>,
-}
-
-impl Plan {
-    /// Whether the batch of entry `index` is part of the log that the journal ends with.
-    fn survives(&self, index: u64, base_offset: Offset) -> bool {
-        !self
-            .truncations
-            .iter()
-            .any(|(cut, end)| *cut > index && base_offset >= *end)
-    }
-
-    /// Whether a segment lies wholly below the log start and is, or will be, deleted.
-    fn is_deleted(&self, base: Offset) -> bool {
-        let next = self.segment_bases.range(Offset(base.0 + 1)..).next();
-        *next.unwrap_or(&self.end) <= self.log_start
-    }
 }
 
 impl<'a> RecoveryState<'a> {
@@ -238,22 +198,8 @@ impl<'a> RecoveryState<'a> {
         let Some(tracked) = self.tracked.get_mut(&header.partition) else {
             return;
         };
-        match header.kind {
-            EntryKind::Batch | EntryKind::Extent => {
-                tracked.named = true;
-                tracked
-                    .plan
-                    .segment_bases
-                    .insert(header.segment_base_offset);
-                tracked.plan.end = tracked.plan.end.max(Offset(header.last_offset.0 + 1));
-                tracked.plan.last_batch = Some(index);
-            }
-            EntryKind::LogStartOffset => {
-                tracked.plan.log_start = tracked.plan.log_start.max(header.base_offset)
-            }
-            EntryKind::Truncate => tracked.plan.truncations.push((index, header.base_offset)),
-            EntryKind::PartitionClosed => {}
-        }
+        tracked.named |= matches!(header.kind, EntryKind::Batch | EntryKind::Extent);
+        tracked.plan.note(index, header);
     }
 
     /// Entries of flushed groups are lost: whoever has none behind them cannot prove its end (C9).
@@ -304,14 +250,14 @@ impl<'a> RecoveryState<'a> {
         {
             return Ok(());
         }
-        let end = tracked.log.offsets().log_end();
-        if header.base_offset < end {
-            return Ok(());
-        }
-        if header.base_offset > end {
-            self.fill_gap(header, report).await?;
-        }
-        self.bring_back(entry, report).await
+        let mut returning = Returning {
+            id: header.partition,
+            tracked,
+            writer: &mut self.writer,
+            report,
+            now_ms: self.now_ms,
+        };
+        returning.replay(entry).await
     }
 
     /// The partitions that the metadata knows, with their directory and the path of their newest segment.
@@ -325,5 +271,95 @@ impl<'a> RecoveryState<'a> {
                 (*id, tracked.directory.clone(), path)
             })
             .collect()
+    }
+
+    /// Between the passes: each partition gets a directory that is its own, before anything is written there.
+    pub(crate) async fn settle_directories(
+        &mut self,
+        runtime: &Runtime,
+        looks: Vec<(PartitionId, Option<DirectoryLook>)>,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
+        for (id, look) in looks {
+            let tracked = self.tracked.get_mut(&id).expect("they were asked for");
+            tracked.entries =
+                settle::settle_directory(runtime, self.disk, self.known, id, tracked, look, report)
+                    .await?;
+        }
+        Ok(())
+    }
+
+    /// Completes the segments' writes, applies log starts, and removes what is left over. With `flush_follows` the
+    /// caller makes all of the file system durable at once, names too; with `adopts` tails are taken in.
+    pub(crate) async fn finish(
+        &mut self,
+        runtime: &Runtime,
+        flush_follows: bool,
+        adopts: bool,
+        report: &mut RecoveryReport,
+    ) -> io::Result<BTreeMap<PartitionId, PartitionCheckpoint>> {
+        self.writer.finish().await?;
+        report.phases.end("write", runtime.monotonic());
+        remove_deleted(runtime, self.disk, self.known, report).await?;
+        if adopts {
+            self.adopt_tails(report).await?;
+        }
+        let mut kept = BTreeMap::new();
+        for (id, tracked) in &mut self.tracked {
+            tracked.log.apply_log_start(tracked.plan.log_start);
+            tracked.log.drop_active_below_log_start(self.now_ms);
+            if self.known.partitions.contains_key(id) {
+                finish::remove_leftovers(self.disk, &self.writer, *id, tracked, report).await?;
+            }
+            let mut checkpoint = tracked.log.snapshot();
+            if crate::planted::is(crate::planted::Bug::LoseProducerState) {
+                checkpoint.producers.clear();
+            }
+            kept.insert(*id, checkpoint);
+        }
+        if !flush_follows {
+            // A directory that was made just before a cut may not be durable yet.
+            self.disk.sync_directory("").await?;
+            self.writer.sync_new_names().await?;
+        }
+        report.phases.end("leftovers", runtime.monotonic());
+        Ok(kept)
+    }
+
+    /// Journals with damage keep their bytes under another name (C9).
+    pub(crate) async fn set_journals_aside(
+        &self,
+        generation: u64,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
+        for (shard, number) in &self.set_aside {
+            let path = journal_path(*shard, *number);
+            let aside = format!("{path}.damaged-{generation}");
+            if self.disk.exists(&path).await? {
+                self.disk.rename(&path, &aside).await?;
+                report.damage.push(format!("{path} is kept as {aside}"));
+            }
+        }
+        if !self.set_aside.is_empty() {
+            self.disk.sync_directory(TIDELOG_DIRECTORY).await?;
+        }
+        Ok(())
+    }
+
+    /// After any stop but a clean one a longer tail is ours, unacknowledged, and is written over.
+    async fn adopt_tails(&mut self, report: &mut RecoveryReport) -> io::Result<()> {
+        for (id, tracked) in &mut self.tracked {
+            if tracked.named {
+                let mut returning = Returning {
+                    id: *id,
+                    tracked,
+                    writer: &mut self.writer,
+                    report,
+                    now_ms: self.now_ms,
+                };
+                returning.adopt_tails().await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -7,32 +7,15 @@ use std::io;
 
 use net::platform::Runtime;
 
-use super::{RecoveryState, Tracked};
+use super::partition::Tracked;
 use crate::log::directories;
 use crate::log::recovery::KnownPartitions;
 use crate::log::recovery_report::RecoveryReport;
 use crate::platform::{DirectoryEntry, DirectoryLook, Disk};
 use crate::types::PartitionId;
 
-impl RecoveryState<'_> {
-    /// Between the passes: each partition gets a directory that is its own, before anything is written there.
-    pub(crate) async fn settle_directories(
-        &mut self,
-        runtime: &Runtime,
-        looks: Vec<(PartitionId, Option<DirectoryLook>)>,
-        report: &mut RecoveryReport,
-    ) -> io::Result<()> {
-        for (id, look) in looks {
-            let tracked = self.tracked.get_mut(&id).expect("they were asked for");
-            tracked.entries =
-                settle_directory(runtime, self.disk, self.known, id, tracked, look, report).await?;
-        }
-        Ok(())
-    }
-}
-
 /// Makes sure that the partition's directory is there and its own; what is in it.
-async fn settle_directory(
+pub(super) async fn settle_directory(
     runtime: &Runtime,
     disk: &Disk,
     known: &KnownPartitions,
