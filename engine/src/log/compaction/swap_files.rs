@@ -88,7 +88,12 @@ pub(crate) async fn recover(
     partitions: &mut BTreeMap<PartitionId, PartitionCheckpoint>,
 ) -> io::Result<Vec<String>> {
     let mut damage = Vec::new();
-    for path in records(disk).await? {
+    let records = records(disk).await?;
+    if !records.is_empty() {
+        // The dead process may have been about to: what a record has renamed for good must not outlive the record.
+        disk.sync_directory(TIDELOG_DIRECTORY).await?;
+    }
+    for path in records {
         let bytes = disk.read_small(&path, SWAPS_BYTES_MAX).await?;
         let swaps = match decode_swaps(&bytes) {
             Ok(swaps) => swaps,
@@ -185,70 +190,112 @@ mod tests {
     use crate::log::compaction::swap_record::encode_swaps;
     use crate::log::segment::SegmentInfo;
     use crate::platform::OpenMode;
-    use crate::platform::sim::{SimDisk, SimDiskOptions};
+    use crate::platform::sim::{CutMode, SimDisk, SimDiskOptions};
     use crate::types::{LeaderEpoch, TopicId};
     use net::platform::sim::Simulation;
 
     const DIRECTORY: &str = "orders-0";
+    const RECORD: &str = "tidelog/swaps-0";
+    const ID: PartitionId = PartitionId {
+        topic_id: TopicId([7; 16]),
+        index: 0,
+    };
 
-    /// What recovery says of the segment at 0, and the length of its file, with a swap to 1,000 bytes on record and a
-    /// cleaned file of that many bytes, if any.
-    fn recovered(cleaned: Option<u64>) -> (u32, u64) {
-        let simulation = Simulation::new(1);
-        let machine = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
-        let node = simulation.node("broker");
-        let disk = machine.disk(&node.runtime());
-        simulation.block_on(&node, async move {
-            let id = PartitionId {
-                topic_id: TopicId([7; 16]),
-                index: 0,
-            };
-            let old = SegmentInfo {
-                size: 5_000,
-                ..SegmentInfo::empty(Offset(0), 0)
-            };
-            let swap = Swap {
-                id,
-                directory: DIRECTORY.to_owned(),
-                replaced: vec![Offset(0)],
-                end: Offset(16),
-                segment: SegmentInfo { size: 1_000, ..old },
-                has_aborted: false,
-            };
-            for directory in [DIRECTORY, TIDELOG_DIRECTORY] {
-                disk.create_directory(directory).await.unwrap();
+    fn old_segment() -> SegmentInfo {
+        SegmentInfo {
+            size: 5_000,
+            ..SegmentInfo::empty(Offset(0), 0)
+        }
+    }
+
+    /// A data directory, durable, with a segment at 0 and a cleaned file of so many bytes, if any, to replace it; a swap
+    /// to 1,000 bytes is on record, and that may not be durable.
+    async fn make(disk: &Disk, cleaned: Option<u64>) {
+        let swap = Swap {
+            id: ID,
+            directory: DIRECTORY.to_owned(),
+            replaced: vec![Offset(0)],
+            end: Offset(16),
+            segment: SegmentInfo {
+                size: 1_000,
+                ..old_segment()
+            },
+            has_aborted: false,
+        };
+        for directory in [DIRECTORY, TIDELOG_DIRECTORY] {
+            disk.create_directory(directory).await.unwrap();
+        }
+        let log = path_of(DIRECTORY, Offset(0), "log");
+        let new = cleaned_path(DIRECTORY, Offset(0), "log");
+        for (path, length) in [(&log, Some(5_000)), (&new, cleaned)] {
+            if let Some(length) = length {
+                let file = disk.open(path, OpenMode::Create).await.unwrap();
+                file.truncate(length).await.unwrap();
+                file.fdatasync().await.unwrap();
             }
-            let log = path_of(DIRECTORY, Offset(0), "log");
-            let new = cleaned_path(DIRECTORY, Offset(0), "log");
-            for (path, length) in [(&log, Some(5_000)), (&new, cleaned)] {
-                if let Some(length) = length {
-                    let file = disk.open(path, OpenMode::Create).await.unwrap();
-                    file.truncate(length).await.unwrap();
-                }
-            }
-            let record = format!("{TIDELOG_DIRECTORY}/swaps-0");
-            let text = encode_swaps(std::slice::from_ref(&swap));
-            disk.write_small(&record, text.as_bytes()).await.unwrap();
-            let checkpoint = PartitionCheckpoint {
-                segments: vec![old, SegmentInfo::empty(Offset(16), 0)],
-                ..PartitionCheckpoint::empty(id, DIRECTORY, LeaderEpoch(0), 0)
-            };
-            let mut partitions = BTreeMap::from([(id, checkpoint)]);
-            recover(&disk, &KnownPartitions::default(), &mut partitions)
-                .await
-                .unwrap();
-            let file = disk.open(&log, OpenMode::Read).await.unwrap();
-            (
-                partitions[&id].segments[0].size,
-                file.length().await.unwrap(),
-            )
-        })
+        }
+        for directory in ["", DIRECTORY, TIDELOG_DIRECTORY] {
+            disk.sync_directory(directory).await.unwrap();
+        }
+        let text = encode_swaps(std::slice::from_ref(&swap));
+        disk.replace_small(RECORD, text.as_bytes()).await.unwrap();
+        let record = disk.open(RECORD, OpenMode::Write).await.unwrap();
+        record.fdatasync().await.unwrap();
+    }
+
+    /// What recovery says of the segment at 0, and the length of its file.
+    async fn recovered(disk: &Disk) -> (u32, u64) {
+        let checkpoint = PartitionCheckpoint {
+            segments: vec![old_segment(), SegmentInfo::empty(Offset(16), 0)],
+            ..PartitionCheckpoint::empty(ID, DIRECTORY, LeaderEpoch(0), 0)
+        };
+        let mut partitions = BTreeMap::from([(ID, checkpoint)]);
+        recover(disk, &KnownPartitions::default(), &mut partitions)
+            .await
+            .unwrap();
+        let log = path_of(DIRECTORY, Offset(0), "log");
+        let file = disk.open(&log, OpenMode::Read).await.unwrap();
+        (
+            partitions[&ID].segments[0].size,
+            file.length().await.unwrap(),
+        )
     }
 
     #[test]
     fn a_swap_is_finished_only_with_the_whole_new_segment() {
+        let recovered = |cleaned| {
+            let simulation = Simulation::new(1);
+            let machine = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
+            let node = simulation.node("broker");
+            let disk = machine.disk(&node.runtime());
+            simulation.block_on(&node, async move {
+                make(&disk, cleaned).await;
+                recovered(&disk).await
+            })
+        };
         assert_eq!(recovered(Some(1_000)), (1_000, 1_000));
         assert_eq!(recovered(None), (5_000, 5_000), "taken for a leftover");
         assert_eq!(recovered(Some(600)), (5_000, 5_000), "of another cleaning");
+    }
+
+    /// Killed while the record was written, then cut while the next start finished the swap: the cleaned file stood under
+    /// the old one's name for good, the record did not, and the checkpoint called the difference damage.
+    #[test]
+    fn a_swap_is_finished_only_once_its_record_is_durable() {
+        let simulation = Simulation::new(1);
+        let machine = SimDisk::new(&simulation.handle(), SimDiskOptions::default());
+        let node = simulation.node("broker");
+        let disk = machine.disk(&node.runtime());
+        let first = simulation.block_on(&node, async move {
+            make(&disk, Some(1_000)).await;
+            recovered(&disk).await
+        });
+        assert_eq!(first, (1_000, 1_000));
+        simulation.power_off(&node);
+        machine.cut_power(CutMode::Random(0.0));
+        let node = simulation.node("broker");
+        let disk = machine.disk(&node.runtime());
+        let second = simulation.block_on(&node, async move { recovered(&disk).await });
+        assert_eq!(second, (1_000, 1_000));
     }
 }
