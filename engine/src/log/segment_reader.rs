@@ -176,6 +176,11 @@ impl SegmentView {
 }
 
 impl SegmentReader {
+    /// Whether something was read, or asked for, before this read came.
+    pub(crate) fn has_chunks(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
     /// Offset of the first record that [`Self::next`] may bring.
     pub(crate) fn next_base_offset(&self) -> Option<Offset> {
         let index = self.view.index.borrow();

@@ -228,6 +228,9 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
         index: index.clone(),
     };
     let mut reader = shard.readers.take(view, plan.offset);
+    if reader.has_chunks() {
+        shard.count(|counters| counters.read_ahead_hits += 1);
+    }
     let mut gathered = Gathered::default();
     let mut may_go_on = true;
     while gathered.wants_more(plan)

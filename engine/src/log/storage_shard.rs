@@ -106,6 +106,8 @@ pub(crate) struct ShardCounters {
     pub(crate) cache_misses: u64,
     /// Bytes that readers, or what is read ahead for them, asked the disk for.
     pub(crate) segment_read_bytes: u64,
+    /// Reads that found a chunk which was read, or asked for, before they came.
+    pub(crate) read_ahead_hits: u64,
 }
 
 /// One shard's storage.

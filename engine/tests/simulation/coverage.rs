@@ -69,6 +69,7 @@ const DEMANDED: &[&str] = &[
     "tidelog_segment_rolls_total",
     "tidelog_cache_hits_total",
     "tidelog_cache_misses_total",
+    "tidelog_read_ahead_hits_total",
     "tidelog_cleaner_cleanings_total",
     "tidelog_cleaner_records_removed_total",
     "tidelog_cleaner_swaps_total",

@@ -58,6 +58,7 @@ fn a_reader_that_goes_on_costs_the_disk_every_byte_once() {
         let read = started.storage.metrics().segment_read_bytes - before;
         let written = RECORDS * RECORD_BYTES as u64;
         assert!((written..written * 11 / 10).contains(&read), "{read}");
+        assert!(started.storage.metrics().read_ahead_hits > 250);
     });
 }
 
@@ -70,6 +71,7 @@ fn a_reader_that_jumps_is_not_read_ahead() {
         }
         let read = started.storage.metrics().segment_read_bytes - before;
         assert!(read <= 100 * (2 * (32_768 + 4_000) + 10_000), "{read}");
+        assert_eq!(started.storage.metrics().read_ahead_hits, 0);
     });
 }
 

@@ -18,6 +18,7 @@ pub struct StorageMetrics {
     pub cache_hits: u64,
     pub cache_misses: u64,
     pub segment_read_bytes: u64,
+    pub read_ahead_hits: u64,
     pub quarantined_ranges: u64,
     pub partitions: u64,
     pub cleaner: CleanerNumbers,
@@ -38,6 +39,7 @@ impl StorageMetrics {
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
         self.segment_read_bytes += other.segment_read_bytes;
+        self.read_ahead_hits += other.read_ahead_hits;
         self.quarantined_ranges += other.quarantined_ranges;
         self.partitions += other.partitions;
         self.cleaner.add(&other.cleaner);
@@ -73,6 +75,7 @@ impl StorageMetrics {
             true,
             self.segment_read_bytes,
         );
+        put("tidelog_read_ahead_hits_total", true, self.read_ahead_hits);
         put("tidelog_quarantined_ranges", false, self.quarantined_ranges);
         self.cleaner.for_each(&mut put);
         put("tidelog_storage_ready", false, u64::from(self.is_ready()));

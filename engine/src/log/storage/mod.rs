@@ -255,6 +255,7 @@ impl Storage {
             cache_hits: counters.cache_hits,
             cache_misses: counters.cache_misses,
             segment_read_bytes: counters.segment_read_bytes,
+            read_ahead_hits: counters.read_ahead_hits,
             quarantined_ranges: partitions
                 .values()
                 .map(|partition| partition.log.quarantined().len() as u64)
