@@ -62,9 +62,10 @@ pub(crate) async fn run(shard: &Rc<Shard>) {
 }
 
 async fn work(shard: &Rc<Shard>) {
-    let start_ms = monotonic_ms(shard);
+    // Both clocks at one moment: reading the mark takes time, in which one of them may jump.
+    let (start_ms, wall_ms) = (monotonic_ms(shard), shard.runtime.wall_clock_ms());
     let marked_ms = read_mark(shard).await;
-    let mut clock = RetentionClock::new(shard.runtime.wall_clock_ms(), start_ms as i64, marked_ms);
+    let mut clock = RetentionClock::new(wall_ms, start_ms as i64, marked_ms);
     shard.retention_clock.set(Some(clock));
     let mut retention = Every::new(start_ms, FIRST_CHECK_MS, shard.settings.retention_check_ms);
     let mut producers = Every::new(start_ms, PRODUCER_CHECK_MS, PRODUCER_CHECK_MS);
