@@ -52,6 +52,8 @@ class Broker:
 
     def start(self, wait=60):
         """Starts the process; with `wait` seconds given, returns only when it answers requests."""
+        if answers(self.port):
+            raise RuntimeError(f"something else answers on port {self.port}: it would be taken for this broker")
         command = self._tidelog_command() if self.kind == "tidelog" else self._kafka_command()
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(self.prefix + command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
