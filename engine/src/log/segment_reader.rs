@@ -45,7 +45,6 @@ pub(crate) struct SegmentReaders {
 }
 
 /// The segment that is read, as it is at that moment.
-#[derive(Clone)]
 pub(crate) struct SegmentView {
     pub(crate) id: PartitionId,
     pub(crate) base: Offset,

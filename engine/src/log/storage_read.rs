@@ -273,7 +273,7 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
                 }
             }
         }
-        if gathered.is_ended {
+        if gathered.is_ended && may_go_on {
             reader.put_back(chunk);
         }
     }
