@@ -2,7 +2,7 @@
 
 use engine::platform::sim::DiskFault;
 
-use super::{HOUR, MINUTE, fill, log_start, machine, sleep};
+use super::{HOUR, MINUTE, fill, fill_at, log_start, machine, sleep};
 
 #[test]
 fn a_clock_that_jumps_deletes_nothing_for_an_hour() {
@@ -16,6 +16,23 @@ fn a_clock_that_jumps_deletes_nothing_for_an_hour() {
         assert_eq!(log_start(&started), 0);
         sleep(&started, 11 * MINUTE).await;
         assert_eq!(log_start(&started), 25, "believed by then");
+    });
+}
+
+/// At a first start the present time is all there is to believe. It was read behind the mark on disk, the monotonic clock
+/// before: a jump in between, while the disk looked for the mark, was believed at once (found by the simulator).
+#[test]
+fn a_clock_that_jumps_while_its_mark_is_looked_for_deletes_nothing_for_an_hour() {
+    let mut machine = machine(6, &[("retention.ms", "86400000")]);
+    let node = machine.node.clone();
+    machine.run(async move |started| {
+        let before_ms = started.runtime.wall_clock_ms();
+        // The loops begin, and their first operation on the disk takes longer than this.
+        started.runtime.yield_now().await;
+        node.jump_wall_clock(48 * HOUR);
+        fill_at(&started, 0..25, before_ms).await;
+        sleep(&started, 50 * MINUTE).await;
+        assert_eq!(log_start(&started), 0);
     });
 }
 

@@ -27,7 +27,10 @@ fn machine(seed: u64, topic: &[(&str, &str)]) -> Machine {
 }
 
 async fn fill(started: &Started, numbers: std::ops::Range<u64>) {
-    let now_ms = started.runtime.wall_clock_ms();
+    fill_at(started, numbers, started.runtime.wall_clock_ms()).await;
+}
+
+async fn fill_at(started: &Started, numbers: std::ops::Range<u64>, now_ms: i64) {
     for number in numbers {
         let mut request = batch(number, 10_000, None);
         request.max_timestamp = now_ms;
