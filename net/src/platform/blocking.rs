@@ -48,7 +48,8 @@ pub(super) fn remember_affinity() {
     });
 }
 
-fn submit(job: Job) {
+/// Has one of the pool's threads do `job`, sometime soon.
+pub(super) fn submit(job: Job) {
     let pool = POOL.get_or_init(Pool::default);
     let mut state = pool.lock();
     state.jobs.push_back(job);

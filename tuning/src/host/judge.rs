@@ -372,15 +372,15 @@ fn memory(facts: &Facts) -> Finding {
 fn huge_pages(facts: &Facts) -> Finding {
     let point = Point::new(
         "huge pages",
-        "madvise or never",
-        "a node declines them for itself; with always every other process competes for them, and the kernel moves \
-         memory about to make room",
+        "madvise",
+        "a node asks for them for its disk requests alone, which then are one piece instead of hundreds; with always \
+         every other process competes for them, and before Linux 6.18 a node then has to do without",
     );
     match facts.memory.huge_pages.as_deref() {
         None => point.good("not offered by this kernel"),
-        Some("always") => point.bad(
+        Some(other @ ("always" | "never")) => point.bad(
             Level::Warning,
-            "always",
+            other,
             &["echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"],
         ),
         Some(other) => point.good(other),

@@ -311,6 +311,9 @@ fn what_costs_speed_or_evenness_is_a_warning_with_its_command() {
     says(Warning, "huge pages", "always", "echo madvise", |facts| {
         facts.memory.huge_pages = Some("always".into());
     });
+    says(Warning, "huge pages", "never", "echo madvise", |facts| {
+        facts.memory.huge_pages = Some("never".into());
+    });
     says(Warning, "swap", "vm.swappiness = 60", "swapoff", |facts| {
         facts.memory.swap = vec![Swap {
             name: "/swap".into(),

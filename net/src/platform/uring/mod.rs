@@ -8,6 +8,7 @@
 mod executor;
 mod file;
 mod network;
+mod pages;
 mod remote;
 mod ring;
 #[cfg(test)]
@@ -16,5 +17,6 @@ mod timers;
 
 pub use executor::{ExecutorHandle, Placement, block_on, spawn_executor};
 pub(super) use executor::{UringRuntime, yield_now};
-pub use file::{AlignedMemory, DirectFile};
+pub use file::DirectFile;
 pub(super) use network::{UringListener, UringStream};
+pub use pages::AlignedMemory;
