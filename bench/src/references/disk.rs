@@ -3,11 +3,13 @@
 //! Invariant: a buffer given to the ring outlives the ring, which is dropped (and with it waits for nothing more) only
 //! after every completion was taken.
 
+use std::alloc::Layout;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -19,6 +21,8 @@ use crate::machine::{BROKER_CORE, own_cpu_seconds, pin_thread};
 use crate::{Error, Result};
 
 const ALIGNMENT: usize = 4096;
+/// A huge page.
+const HUGE_BYTES: usize = 2 << 20;
 
 /// How to write.
 #[derive(Debug, Clone, Copy)]
@@ -160,24 +164,42 @@ fn preallocated(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// Memory in huge pages, if the kernel has any: what the disk is best at.
 struct Aligned {
-    memory: Vec<u8>,
-    begin: usize,
+    start: NonNull<u8>,
+    layout: Layout,
     length: usize,
 }
 
 impl Aligned {
     fn slice(&self) -> &[u8] {
-        &self.memory[self.begin..self.begin + self.length]
+        // SAFETY: the memory is at least this long, and was filled when it was made.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated with this layout, and nobody uses it any more.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) }
     }
 }
 
 fn aligned(length: usize) -> Aligned {
-    let memory = vec![0x5a; length + ALIGNMENT];
-    let begin = memory.as_ptr().align_offset(ALIGNMENT);
+    let layout = Layout::from_size_align(length.next_multiple_of(HUGE_BYTES), HUGE_BYTES)
+        .expect("a block is far below the address space");
+    // SAFETY: the layout's size is not 0.
+    let start = unsafe { std::alloc::alloc(layout) };
+    let Some(start) = NonNull::new(start) else {
+        std::alloc::handle_alloc_error(layout)
+    };
+    // SAFETY: whole pages that belong to this allocation; the advice changes no content.
+    unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+    // SAFETY: the allocation is this long.
+    unsafe { start.write_bytes(0x5a, layout.size()) };
     Aligned {
-        memory,
-        begin,
+        start,
+        layout,
         length,
     }
 }
@@ -190,7 +212,7 @@ fn transfer(
     writing: bool,
 ) -> io::Result<u64> {
     let mut ring = IoUring::new(depth as u32)?;
-    let mut buffers: Vec<Aligned> = (0..depth).map(|_| aligned(block_bytes)).collect();
+    let buffers: Vec<Aligned> = (0..depth).map(|_| aligned(block_bytes)).collect();
     let mut free: Vec<usize> = (0..depth).collect();
     let mut blocks = files
         .iter()
@@ -208,8 +230,7 @@ fn transfer(
                 free.push(slot);
                 break;
             };
-            let buffer = &mut buffers[slot];
-            let pointer = buffer.memory[buffer.begin..].as_mut_ptr();
+            let pointer = buffers[slot].start.as_ptr();
             let descriptor = types::Fd(descriptor);
             let entry = if writing {
                 opcode::Write::new(descriptor, pointer, block_bytes as u32)
