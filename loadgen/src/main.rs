@@ -34,6 +34,7 @@ mod report;
 mod request;
 mod run;
 mod schedule;
+mod sealer;
 mod settle;
 mod sink;
 mod table;

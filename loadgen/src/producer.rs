@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use hdrhistogram::Histogram;
 use net::messages::ApiKey;
 use net::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
@@ -27,12 +26,10 @@ use crate::figures::{Meter, error_name, note};
 use crate::link::{self, Frames, Link, LinkError, REQUEST_TIMEOUT};
 use crate::plan::{Acks, Produce, Rate};
 use crate::random::Random;
-use crate::request::ProduceFrame;
 use crate::schedule::{Arrivals, Share};
-use crate::template::{Stamp, Template};
+use crate::sealer::{Sealed, Sealer};
+use crate::template::Template;
 
-/// Requests are gathered up to this many bytes before they are written.
-const WRITE_BYTES: usize = 256 << 10;
 /// A write that takes longer waited for the broker to read, so what was due meanwhile is not the generator's delay.
 const WRITE_WAITED: u64 = 2 * MILLISECOND;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -87,8 +84,7 @@ pub(crate) struct Ledger {
 }
 
 struct Pending {
-    correlation_id: i32,
-    first_sequence: u64,
+    sealed: Sealed,
     sent: u64,
     batch: Batch,
 }
@@ -109,14 +105,8 @@ pub(crate) struct Producer {
     control: Arc<Control>,
     meter: Meter,
     template: Rc<Template>,
-    frames: Vec<ProduceFrame>,
+    sealer: Sealer,
     accumulator: Rc<RefCell<Accumulator>>,
-    /// Next sequence number by target, of identities.
-    sequences: Vec<u64>,
-    /// Next sequence number by target, of Kafka's idempotence.
-    batch_sequences: Vec<i32>,
-    producer_id: (i64, i16),
-    next_correlation_id: i32,
     ledger: Rc<RefCell<Ledger>>,
     /// Nanoseconds on the clock when the phase started.
     start: u64,
@@ -135,18 +125,6 @@ impl Producer {
         template: Rc<Template>,
     ) -> Result<Producer, LinkError> {
         let plan = &job.plan;
-        let mut frames = Vec::new();
-        for (name, id) in job.topics.iter() {
-            let timeout = REQUEST_TIMEOUT.as_millis() as i32;
-            let acks = plan.acks.code();
-            frames.push(ProduceFrame::new(
-                name,
-                *id,
-                job.produce_version,
-                acks,
-                timeout,
-            )?);
-        }
         let rate = match plan.rate {
             Rate::PerSecond(rate) => Some(rate),
             Rate::Max => None,
@@ -183,13 +161,9 @@ impl Producer {
             runtime: runtime.clone(),
             control,
             meter,
+            sealer: Sealer::new(&job, template.clone())?,
             template,
-            frames,
             accumulator: Rc::new(RefCell::new(accumulator)),
-            sequences: vec![0; job.targets.len()],
-            batch_sequences: Vec::new(),
-            producer_id: (-1, -1),
-            next_correlation_id: 0,
             ledger: Rc::new(RefCell::new(ledger)),
             start: 0,
             free_since: 0,
@@ -223,8 +197,8 @@ impl Producer {
             if answer.error_code != 0 {
                 return Err(LinkError::Refused("InitProducerId", answer.error_code));
             }
-            self.producer_id = (answer.producer_id, answer.producer_epoch);
-            self.batch_sequences = vec![0; self.job.targets.len()];
+            self.sealer
+                .be_idempotent(answer.producer_id, answer.producer_epoch);
         }
         Ok(link)
     }
@@ -263,13 +237,7 @@ impl Producer {
             });
         }
         let mut ledger = self.ledger.take();
-        ledger.written = self
-            .job
-            .targets
-            .iter()
-            .zip(&self.sequences)
-            .map(|(&(topic, partition), &next)| (topic, partition, next))
-            .collect();
+        ledger.written = self.sealer.records();
         ledger
     }
 
@@ -287,7 +255,6 @@ impl Producer {
 
     /// Sends until everything is answered (true) or the connection breaks (false).
     async fn send(&mut self, mut writer: WriteHalf, flight: &Rc<Flight>) -> bool {
-        let mut out = BytesMut::new();
         let in_flight_max = self.job.plan.in_flight_max();
         let finished = loop {
             if flight.broken.get() {
@@ -303,20 +270,20 @@ impl Producer {
             }
             let late = self.lateness(now);
             let before = self.accumulator.borrow().looked_at();
-            self.gather(&mut out, flight, in_flight_max, now);
+            self.gather(flight, in_flight_max, now);
             if let Some(late) = late {
                 let records = self.accumulator.borrow().looked_at() - before;
                 self.meter
                     .with(|figures| note_lateness(&mut figures.lateness, late, records));
             }
-            if !out.is_empty() {
+            if let Some(bytes) = self.sealer.take() {
                 let before = clock::now();
-                let bytes = out.split().freeze();
                 let writing = writer.write_all(std::slice::from_ref(&bytes));
                 let written = self.runtime.timeout(REQUEST_TIMEOUT, writing).await;
                 if !matches!(written, Ok(Ok(()))) {
                     break false;
                 }
+                self.sealer.give_back(bytes);
                 let after = clock::now();
                 if after - before > WRITE_WAITED {
                     self.free_since = after;
@@ -347,6 +314,7 @@ impl Producer {
             }
         };
         writer.shutdown();
+        self.sealer.clear();
         self.fail_pending(flight);
         finished
     }
@@ -380,15 +348,14 @@ impl Producer {
         }
     }
 
-    /// Seals batches into `out` until nothing is ready, enough is gathered or enough is unanswered.
-    fn gather(&mut self, out: &mut BytesMut, flight: &Rc<Flight>, in_flight_max: usize, now: u64) {
+    /// Seals batches until nothing is ready, enough is gathered or enough is unanswered.
+    fn gather(&mut self, flight: &Rc<Flight>, in_flight_max: usize, now: u64) {
         let mut pending = flight.pending.borrow_mut();
-        while pending.len() < in_flight_max && out.len() < WRITE_BYTES {
+        while pending.len() < in_flight_max && self.sealer.has_room() {
             let Some(batch) = self.accumulator.borrow_mut().take(now) else {
                 break;
             };
-            let correlation_id = self.next_correlation_id;
-            let first_sequence = self.seal(out, &batch);
+            let sealed = self.sealer.seal(&batch, self.start);
             let value_bytes = self.template.value_bytes(batch.count);
             let no_answer = self.job.plan.acks == Acks::None;
             self.meter.with(|figures| {
@@ -404,59 +371,12 @@ impl Producer {
             if !no_answer {
                 let sent = self.start + now;
                 pending.push_back(Pending {
-                    correlation_id,
-                    first_sequence,
+                    sealed,
                     sent,
                     batch,
                 });
             }
         }
-    }
-
-    /// Appends the batch's request to `out`; the sequence number of its first record.
-    fn seal(&mut self, out: &mut BytesMut, batch: &Batch) -> u64 {
-        let (topic, partition) = self.job.targets[batch.target];
-        let first_sequence = self.sequences[batch.target];
-        let count = batch.count;
-        self.sequences[batch.target] += count as u64;
-        let base_sequence = self
-            .batch_sequences
-            .get_mut(batch.target)
-            .map_or(-1, |next| {
-                let base = *next;
-                // Sequence numbers go from 2^31-1 to 0.
-                *next = ((i64::from(base) + count as i64) & i64::from(i32::MAX)) as i32;
-                base
-            });
-        let stamp = Stamp {
-            run: self.job.run,
-            producer: self.job.share.index as u32,
-            first_sequence,
-            idempotence: (self.producer_id.0, self.producer_id.1, base_sequence),
-            timestamp_ms: clock::wall_us(clock::now()) / 1000,
-        };
-        let start = self.start;
-        let due_us = |index| clock::wall_us(start + batch.due(index));
-        let frame = &self.frames[topic];
-        let correlation_id = self.next_correlation_id;
-        self.next_correlation_id = correlation_id.wrapping_add(1);
-        if self.template.is_compressed() {
-            let mut plain = Vec::new();
-            self.template
-                .seal_into(&mut plain, count, &stamp, due_us, &batch.keys);
-            let packed = self.template.compress(&plain);
-            out.reserve(packed.len() + frame.overhead());
-            frame.begin(out, correlation_id, partition, packed.len());
-            out.extend_from_slice(&packed);
-        } else {
-            let size = self.template.batch_bytes(count);
-            out.reserve(size + frame.overhead());
-            frame.begin(out, correlation_id, partition, size);
-            self.template
-                .seal_into(out, count, &stamp, due_us, &batch.keys);
-        }
-        frame.end(out);
-        first_sequence
     }
 
     fn spawn_receiver(&self, frames: Frames, flight: Rc<Flight>) {
@@ -528,7 +448,7 @@ impl Receiver {
             let pending = flight
                 .pending
                 .borrow_mut()
-                .pop_front_if(|oldest| oldest.correlation_id == correlation_id)
+                .pop_front_if(|oldest| oldest.sealed.correlation_id == correlation_id)
                 .ok_or_else(|| std::io::Error::other("an answer that nobody asked for"))?;
             self.answered(&pending, code);
             if flight.waiting.get() {
@@ -588,7 +508,7 @@ fn fail(meter: &Meter, ledger: &RefCell<Ledger>, pending: &Pending, error: &str)
     });
     let failed = &mut ledger.borrow_mut().failed;
     if failed.len() < FAILED_MAX {
-        failed.push((pending.batch.target, pending.first_sequence, count));
+        failed.push((pending.batch.target, pending.sealed.first_sequence, count));
     }
 }
 

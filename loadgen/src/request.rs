@@ -99,10 +99,19 @@ impl ProduceFrame {
         let length = out.len() - start - 4 + batch_bytes + self.tail.len();
         let length = i32::try_from(length).expect("a request is below 2 GiB");
         out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        let at = start + CORRELATION_AT;
-        out[at..at + 4].copy_from_slice(&correlation_id.to_be_bytes());
-        let at = start + self.partition_at;
-        out[at..at + 4].copy_from_slice(&partition.to_be_bytes());
+        self.address(&mut out[start..], correlation_id, partition);
+    }
+
+    /// Gives a request that was begun another number and partition.
+    pub(crate) fn address(&self, request: &mut [u8], correlation_id: i32, partition: i32) {
+        request[CORRELATION_AT..CORRELATION_AT + 4].copy_from_slice(&correlation_id.to_be_bytes());
+        request[self.partition_at..self.partition_at + 4].copy_from_slice(&partition.to_be_bytes());
+    }
+
+    /// The batch in a request that holds nothing else.
+    pub(crate) fn batch_mut<'a>(&self, request: &'a mut [u8], batch_bytes: usize) -> &'a mut [u8] {
+        let end = request.len() - self.tail.len();
+        &mut request[end - batch_bytes..end]
     }
 
     /// Appends everything behind the batch.

@@ -1,4 +1,5 @@
-//! Batches made beforehand: a producer only writes identities, keys, the header and the CRC into a copy.
+//! Batches made beforehand: a producer only writes identities, keys, the header and the CRC into a copy, or anew into the
+//! copy that it sent last.
 //!
 //! A template is one full batch. Fewer records are a prefix of it, because a record's encoding depends on nothing
 //! behind it. Pure computation.
@@ -115,8 +116,20 @@ impl Template {
         due_us: impl Fn(usize) -> i64,
         keys: &[u64],
     ) {
-        let size = self.batch_bytes(count);
-        let batch = out.append(&self.bytes[..size]);
+        let batch = out.append(&self.bytes[..self.batch_bytes(count)]);
+        self.stamp(batch, stamp, due_us, keys);
+    }
+
+    /// Makes the next batch of one that [`Self::seal_into`] made of as many records, in its place.
+    pub(crate) fn stamp(
+        &self,
+        batch: &mut [u8],
+        stamp: &Stamp,
+        due_us: impl Fn(usize) -> i64,
+        keys: &[u64],
+    ) {
+        let size = batch.len();
+        let count = self.slots.partition_point(|slot| slot.end <= size);
         for (index, slot) in self.slots[..count].iter().enumerate() {
             let identity = Identity {
                 run: stamp.run,
@@ -256,6 +269,31 @@ mod tests {
         idempotence: (5, 0, 17),
         timestamp_ms: 1_700_000_000_000,
     };
+
+    #[test]
+    fn a_batch_that_is_stamped_anew_is_the_one_that_would_have_been_made() {
+        let keys = KeySpace {
+            count: 1000,
+            skew: 0.0,
+            bytes: 8,
+        };
+        let template = Template::new(&payload(Compression::None), Some(&keys), 4096, 3);
+        let next = Stamp {
+            first_sequence: 7_000,
+            idempotence: (6, 1, 400),
+            timestamp_ms: STAMP.timestamp_ms + 5,
+            ..STAMP
+        };
+        for count in [1, 7, template.records_max()] {
+            let (mut again, mut afresh) = (Vec::new(), Vec::new());
+            let first: Vec<u64> = (0..count as u64).collect();
+            let second: Vec<u64> = (100..100 + count as u64).collect();
+            template.seal_into(&mut again, count, &STAMP, |index| index as i64, &first);
+            template.stamp(&mut again, &next, |index| 3 * index as i64, &second);
+            template.seal_into(&mut afresh, count, &next, |index| 3 * index as i64, &second);
+            assert_eq!(again, afresh);
+        }
+    }
 
     #[test]
     fn every_prefix_of_a_template_is_a_batch_that_a_broker_takes() {
