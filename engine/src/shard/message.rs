@@ -41,6 +41,8 @@ pub enum ShardRequest {
     Control(ControlRequest),
     /// Take over a new view of the cluster: create, delete and configure the partitions it gives this shard.
     Publish(Arc<ClusterView>),
+    /// Every shard has that view: its groups may act on it.
+    FollowGroups,
     /// Something of a group; answered on the call's own way back, this only says that it was taken.
     Group(GroupCall),
     /// Serve a connection that shard 0 accepted.

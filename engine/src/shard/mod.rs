@@ -169,7 +169,7 @@ impl Shard {
         shard.spawn_until_stopped(responses);
         shard.spawn_until_stopped(watch_deadlines(shard.clone()));
         shard.spawn_until_stopped(shard.groups().clone().run_timers());
-        shard.follow_groups(&shard.view());
+        shard.follow_groups();
         if shard.settings().detect_stalls {
             shard.spawn_until_stopped(stall::watch(shard.clone()));
         }
@@ -301,21 +301,33 @@ impl Shard {
     /// Hands a new image to every shard and waits until each of them follows it. On shard 0 only.
     pub(crate) async fn publish(&self, image: Arc<MetadataImage>) -> Result<(), StorageError> {
         let view = Arc::new(self.view().follow(image));
-        let mut pending = Vec::new();
-        for shard in self.mesh().shards().filter(|shard| *shard != self.id()) {
-            pending.push(
-                self.mesh()
-                    .send(shard, ShardRequest::Publish(view.clone()))
-                    .await,
-            );
-        }
-        let mut result = self.follow(view).await;
+        let pending = self
+            .send_to_others(&|| ShardRequest::Publish(view.clone()))
+            .await;
+        let mut result = self.follow(view.clone()).await;
         for answer in pending {
             if let Ok(ShardResponse::Published(Err(error))) = answer.await {
                 result = Err(error);
             }
         }
+        // Not before: a member that is given a new partition commits for it on whatever shard its connection is.
+        let pending = self.send_to_others(&|| ShardRequest::FollowGroups).await;
+        self.follow_groups();
+        for answer in pending {
+            let _ = answer.await;
+        }
         result
+    }
+
+    async fn send_to_others(
+        &self,
+        request: &dyn Fn() -> ShardRequest,
+    ) -> Vec<impl Future<Output = Result<ShardResponse, Closed>> + use<>> {
+        let mut pending = Vec::new();
+        for shard in self.mesh().shards().filter(|shard| *shard != self.id()) {
+            pending.push(self.mesh().send(shard, request()).await);
+        }
+        pending
     }
 
     /// Adds up all shards' counters.
@@ -479,6 +491,10 @@ impl Shard {
                 }
             }
             ShardRequest::Publish(view) => ShardResponse::Published(self.follow(view).await),
+            ShardRequest::FollowGroups => {
+                self.follow_groups();
+                ShardResponse::Done
+            }
             ShardRequest::Group(call) => {
                 self.groups().take(call);
                 ShardResponse::Done
@@ -517,7 +533,8 @@ impl Shard {
         })
     }
 
-    fn follow_groups(&self, view: &ClusterView) {
+    fn follow_groups(&self) {
+        let view = self.view();
         let owned: Vec<PartitionId> = view
             .topic(OFFSETS_TOPIC)
             .into_iter()
@@ -598,7 +615,6 @@ impl Shard {
             result = Err(error);
         }
         self.inner.view.replace(next.clone());
-        self.follow_groups(&next);
         for (id, _, topic) in self.own_partitions(&before) {
             if next.owner(id).is_none()
                 && let Err(error) = self.storage().delete_partition(id).await

@@ -30,7 +30,10 @@ pub(crate) fn simulated<F: Future<Output = ()> + 'static>(
 
 /// Starts the node, or starts it again.
 pub(crate) async fn start(runtime: &Runtime, disk: &SimDisk) -> Node {
-    let pairs = [("journal.file.bytes", "1048576")];
+    let pairs = [
+        ("journal.file.bytes", "1048576"),
+        ("group.consumer.assignment.interval.ms", "0"),
+    ];
     let config = BrokerConfig::from_pairs(&pairs).expect("a good configuration");
     let listener = ListenerSettings {
         name: "PLAINTEXT".into(),
