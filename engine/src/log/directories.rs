@@ -5,9 +5,11 @@
 //! and reported, never adopted (C11); one that is given up gets Kafka's `-delete` name before anything in it goes.
 
 use std::io;
+use std::rc::Rc;
 
 use net::platform::Runtime;
 
+use super::file_removal::FileRemoval;
 use super::kafka_files::{
     LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, decode_partition_metadata,
     encode_epoch_checkpoint, encode_partition_metadata, encode_snapshot,
@@ -116,18 +118,45 @@ pub(crate) fn is_for_deletion(name: &str) -> bool {
     name.ends_with("-delete") && name.contains('.')
 }
 
-/// Removes a directory that has the `-delete` name, with its files. What cannot be removed is left for the next start.
-pub(crate) async fn remove(disk: &Disk, directory: &str) {
-    let removed: io::Result<()> = async {
-        for entry in disk.list(directory).await? {
-            disk.remove_file(&format!("{directory}/{}", entry.name))
-                .await?;
+/// Removes a directory that has the `-delete` name, with its files, in the background. What cannot be removed, or not
+/// before the shard stops, is left for the next start.
+pub(crate) fn remove(shard: &Rc<Shard>, directory: String) {
+    shard.tasks.set(shard.tasks.get() + 1);
+    let task = shard.clone();
+    shard.runtime.spawn(async move {
+        // Nothing is there any more if two had found it.
+        if let Err(error) = remove_now(&task, &directory).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory, %error, "a deleted partition's files stay until the next start");
         }
-        disk.remove_directory(directory).await
+        task.task_ended();
+    });
+}
+
+async fn remove_now(shard: &Shard, directory: &str) -> io::Result<()> {
+    let mut files = FileRemoval::new(shard);
+    for entry in shard.disk.list(directory).await? {
+        if !files.remove(&format!("{directory}/{}", entry.name)).await? {
+            return Ok(());
+        }
     }
-    .await;
-    if let Err(error) = removed {
-        tracing::warn!(directory, %error, "a deleted partition's files stay until the next start");
+    shard.disk.remove_directory(directory).await
+}
+
+/// The same for all that the last run left behind.
+pub(crate) async fn remove_leftovers(shard: &Rc<Shard>) {
+    match shard.disk.list("").await {
+        Ok(entries) => {
+            for entry in entries {
+                if entry.is_directory && is_for_deletion(&entry.name) {
+                    remove(shard, entry.name);
+                }
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the files of deleted partitions stay until the next start")
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod damage;
 pub(crate) mod direct_run;
 pub(crate) mod directories;
 pub mod error;
+pub(crate) mod file_removal;
 pub mod import;
 pub mod index;
 pub mod journal;

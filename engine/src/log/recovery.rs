@@ -527,8 +527,8 @@ async fn write_start_checkpoints(
     Ok(())
 }
 
-/// Renames the directories of deleted topics, and removes what waits for removal.
-pub(crate) async fn remove_deleted(
+/// Renames the directories of deleted topics; the first shard removes them once it runs.
+pub(crate) async fn rename_deleted(
     runtime: &Runtime,
     disk: &Disk,
     known: &KnownPartitions,
@@ -543,19 +543,12 @@ pub(crate) async fn remove_deleted(
         if !entry.is_directory || entry.name == TIDELOG_DIRECTORY {
             continue;
         }
-        if directories::is_for_deletion(&entry.name) {
-            directories::remove(disk, &entry.name).await;
-            continue;
-        }
-        if directories.contains(entry.name.as_str()) {
+        if directories::is_for_deletion(&entry.name) || directories.contains(entry.name.as_str()) {
             continue;
         }
         let owner = directories::owner_of(disk, &entry.name).await?;
         if owner.is_some_and(|owner| known.removed.contains(&owner)) {
-            if let Some(gone) = directories::rename_for_deletion(runtime, disk, &entry.name).await?
-            {
-                directories::remove(disk, &gone).await;
-            }
+            directories::rename_for_deletion(runtime, disk, &entry.name).await?;
         } else {
             report.stray_directories.push(entry.name);
         }

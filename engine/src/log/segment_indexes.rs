@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use net::records::BatchHeader;
@@ -29,7 +30,7 @@ const LOADED_MAX: usize = 64;
 /// A sidecar is smaller: one run of at least 32 KiB takes 40 bytes, a segment has at most 2 GiB.
 const SIDECAR_BYTES_MAX: usize = 64 << 20;
 /// How long to wait for a swap that is being carried out, in milliseconds.
-pub(crate) const SWAP_PAUSE_MS: u64 = 2;
+pub(crate) const SWAP_PAUSE: Duration = Duration::from_millis(2);
 /// A scan reads this much at once.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -168,7 +169,7 @@ pub(crate) async fn index_of(
         let after = swap_state(shard, id).ok_or_else(gone)?;
         if before.is_renaming || before != after {
             // It may have been made from files of both sides of a swap.
-            shard.pause(SWAP_PAUSE_MS).await;
+            shard.pause(SWAP_PAUSE).await;
             continue;
         }
         let builder = builder?;

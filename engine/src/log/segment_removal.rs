@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::file_removal::FileRemoval;
 use super::index::SIDECAR_EXTENSION;
 use super::segment::{SegmentInfo, segment_file_name};
 use super::storage_shard::{Partition, Shard};
@@ -33,7 +34,9 @@ pub(crate) fn start(shard: &Rc<Shard>, partition: &mut Partition, removed: Vec<S
         id: partition.log.id(),
         directory: partition.directory.clone(),
         end: first_base_behind(partition, last.base_offset),
-        delay_ms: u64::try_from(partition.log.config().file_delete_delay_ms).unwrap_or(0),
+        delay: Duration::from_millis(
+            u64::try_from(partition.log.config().file_delete_delay_ms).unwrap_or(0),
+        ),
         bases: removed.iter().map(|segment| segment.base_offset).collect(),
     };
     // Batches of these segments that are not written yet would otherwise wait for company.
@@ -57,7 +60,7 @@ struct Removal {
     bases: Vec<Offset>,
     /// Where the first segment behind them begins.
     end: Offset,
-    delay_ms: u64,
+    delay: Duration,
 }
 
 fn first_base_behind(partition: &Partition, base: Offset) -> Offset {
@@ -83,7 +86,7 @@ async fn carry_out(shard: &Rc<Shard>, removal: Removal) {
     if !there || renamed.is_err() {
         return;
     }
-    shard.pause(removal.delay_ms).await;
+    shard.pause(removal.delay).await;
     if shard.stopping.get() {
         return;
     }
@@ -142,15 +145,14 @@ async fn rename(shard: &Shard, removal: &Removal) -> io::Result<()> {
 }
 
 async fn unlink(shard: &Shard, removal: &Removal) -> io::Result<()> {
+    let mut files = FileRemoval::new(shard);
     for base in &removal.bases {
         for extension in EXTENSIONS {
             let name = segment_file_name(*base, extension);
-            found(
-                shard
-                    .disk
-                    .remove_file(&format!("{}/{name}{DELETED_SUFFIX}", removal.directory))
-                    .await,
-            )?;
+            let path = format!("{}/{name}{DELETED_SUFFIX}", removal.directory);
+            if !files.remove(&path).await? {
+                return Ok(());
+            }
         }
     }
     shard.disk.sync_directory(&removal.directory).await

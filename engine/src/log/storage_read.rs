@@ -14,7 +14,7 @@ use super::partition_checkpoint::QuarantinedRange;
 use super::read::{
     BatchCut, Isolation, ReadPlan, ReadRequest, ReadResult, ReadSource, cut_batches,
 };
-use super::segment_indexes::{SWAP_PAUSE_MS, index_of, swap_state};
+use super::segment_indexes::{SWAP_PAUSE, index_of, swap_state};
 use super::segment_reader::{Chunk, SegmentView};
 use super::storage_shard::Shard;
 use crate::types::{Offset, PartitionId};
@@ -255,7 +255,7 @@ async fn read_runs(shard: &Rc<Shard>, plan: &ReadPlan, base: Offset) -> io::Resu
                 let after = swap_state(shard, plan.id).ok_or(io::ErrorKind::NotFound)?;
                 if swap.is_renaming || swap != after {
                     // Not damage, but an index of one side of a swap and a file of the other.
-                    shard.pause(SWAP_PAUSE_MS).await;
+                    shard.pause(SWAP_PAUSE).await;
                     return Ok(Outcome::Replan);
                 }
             }

@@ -170,13 +170,10 @@ impl Shard {
     }
 
     /// Waits; less long if the shard stops.
-    pub(crate) async fn pause(&self, milliseconds: u64) {
+    pub(crate) async fn pause(&self, time: Duration) {
         let stop = self.stop.notified();
         if !self.stopping.get() {
-            let _ = self
-                .runtime
-                .timeout(Duration::from_millis(milliseconds), stop)
-                .await;
+            let _ = self.runtime.timeout(time, stop).await;
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::journal::files::TIDELOG_DIRECTORY;
 use super::read_again::read_again;
@@ -77,9 +78,8 @@ async fn work(shard: &Rc<Shard>) {
         producers.period_ms = PRODUCER_CHECK_MS.min(expiration_ms.max(1));
         producers.due_ms = producers.due_ms.min(now_ms + producers.period_ms);
         let next_ms = retention.due_ms.min(producers.due_ms).min(mark.due_ms);
-        shard
-            .pause(next_ms.saturating_sub(now_ms).clamp(1, CLOCK_MARK_MS))
-            .await;
+        let wait_ms = next_ms.saturating_sub(now_ms).clamp(1, CLOCK_MARK_MS);
+        shard.pause(Duration::from_millis(wait_ms)).await;
         if shard.stopping.get() || shard.journal.poison().is_some() {
             return;
         }

@@ -229,6 +229,15 @@ impl Disk {
         }
     }
 
+    /// Bytes that the file occupies, also where they were allocated behind its length.
+    pub async fn allocated_bytes(&self, path: &str) -> io::Result<u64> {
+        match &self.backend {
+            DiskBackend::Real(disk) => disk.allocated_bytes(path),
+            #[cfg(feature = "sim")]
+            DiskBackend::Sim(disk) => disk.allocated_bytes(path).await,
+        }
+    }
+
     /// Bytes free for this process on the file system.
     pub async fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.space().await?.free_bytes)

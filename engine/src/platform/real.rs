@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ const READS_IN_FLIGHT: usize = 2;
 /// How long an open waits for a lock before it gives up. A dead process's requests end within seconds; a lock held
 /// longer belongs to a living one.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
+/// What `st_blocks` counts in, whatever the file system's blocks are.
+const STAT_BLOCK_BYTES: u64 = 512;
 
 #[derive(Clone)]
 pub(super) struct RealDisk {
@@ -157,6 +159,10 @@ impl RealDisk {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
             result => result,
         }
+    }
+
+    pub(super) fn allocated_bytes(&self, path: &str) -> io::Result<u64> {
+        Ok(std::fs::metadata(self.path(path))?.blocks() * STAT_BLOCK_BYTES)
     }
 
     pub(super) async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {

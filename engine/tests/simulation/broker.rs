@@ -90,6 +90,7 @@ fn storage_settings(shared: &Shared) -> StorageSettings {
         direct_run_bytes_min: shared.pick(&[16 << 10, 24 << 10, 64 << 10]),
         checkpoint_interval_ms: shared.pick(&[50, 300, 3_000]),
         written_bytes_before_checkpoint: shared.pick(&[20_000, 200_000, 256 << 20]),
+        removal_step_bytes: 16 << 10,
         retention_check_ms: shared.pick(&[100, 500]),
         segment_files_max: shared.pick(&[2, 8, 64]),
         reserve_bytes: 64 << 10,

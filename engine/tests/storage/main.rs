@@ -21,6 +21,7 @@ mod producers_expire;
 mod random_crashes;
 mod read_ahead;
 mod record_not_found_by_time;
+mod removal_keeps_the_disk_busy;
 mod retention_removes_the_right_segments;
 mod stale_sidecar;
 mod topic_unknown_to_the_metadata;

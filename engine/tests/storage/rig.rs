@@ -46,6 +46,7 @@ pub(crate) fn small_settings() -> StorageSettings {
         journal_dirty_bytes_max: 4 << 20,
         cache_bytes: 64 << 10,
         direct_run_bytes_min: 48 << 10,
+        removal_step_bytes: 8 << 10,
         checkpoint_interval_ms: 400,
         segment_files_max: 4,
         reserve_bytes: 64 << 10,

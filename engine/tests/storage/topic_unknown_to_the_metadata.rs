@@ -2,6 +2,8 @@
 //! for another topic's. A directory belongs to the id in it: a deleted topic's goes, anybody else's is moved aside
 //! (STORAGE C11).
 
+use std::time::Duration;
+
 use engine::types::{LeaderEpoch, PartitionId, TopicId};
 
 use crate::rig::{Machine, batch, topic_config};
@@ -72,6 +74,8 @@ fn a_deleted_topics_entries_and_directory_go_without_a_word() {
     machine.run(async |started| {
         assert!(started.report.damage.is_empty(), "{}", started.report);
         assert!(started.report.stray_directories.is_empty());
+        // Its files go in the background.
+        started.runtime.sleep(Duration::from_secs(1)).await;
     });
     assert_eq!(set_aside(&machine), 0);
     let names = machine.disk.names("").unwrap();

@@ -212,7 +212,7 @@ impl<'a> Pace<'a> {
             .set_rate(self.shard.cleaner_settings.get().bytes_per_second);
         let rest_ms = self.throttle.spend(bytes, monotonic_ms(self.shard));
         if rest_ms > 0 {
-            self.shard.pause(rest_ms).await;
+            self.shard.pause(Duration::from_millis(rest_ms)).await;
         }
     }
 }
@@ -228,7 +228,9 @@ pub(crate) async fn run(shard: &Rc<Shard>) {
     while !is_over(shard) {
         if !round(shard).await {
             let backoff_ms = shard.cleaner_settings.get().backoff_ms;
-            shard.pause(backoff_ms.max(BACKOFF_MS_MIN)).await;
+            shard
+                .pause(Duration::from_millis(backoff_ms.max(BACKOFF_MS_MIN)))
+                .await;
         }
     }
     shard.task_ended();

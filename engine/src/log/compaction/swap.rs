@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::cleaned_file::CleanedSegment;
 use super::swap_files;
@@ -22,7 +23,7 @@ use crate::log::transactions::AbortedTransaction;
 use crate::types::{Offset, PartitionId};
 
 /// How long to wait between two looks at the checkpoints.
-const LOOK_MS: u64 = 20;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A group of segments and what is to take their place.
 pub(crate) struct Replacement<'a> {
@@ -199,7 +200,7 @@ pub(crate) async fn settle(shard: &Rc<Shard>) -> io::Result<bool> {
             return Ok(false);
         }
         shard.checkpoint_work.notify_one();
-        shard.pause(LOOK_MS).await;
+        shard.pause(LOOK).await;
     }
     forget_record(shard).await?;
     Ok(true)
@@ -228,7 +229,7 @@ pub(crate) async fn wait_for_checkpoints(shard: &Rc<Shard>) -> bool {
             return false;
         }
         shard.checkpoint_work.notify_one();
-        shard.pause(LOOK_MS).await;
+        shard.pause(LOOK).await;
     }
     true
 }

@@ -27,7 +27,7 @@ use super::journal::replay::{GroupDamage, ReplayEntry};
 use super::partition_checkpoint::PartitionCheckpoint;
 use super::partition_log::PartitionLog;
 use super::producer_state::ProducerCount;
-use super::recovery::{KnownPartitions, remove_deleted};
+use super::recovery::{KnownPartitions, rename_deleted};
 use super::recovery_report::RecoveryReport;
 use super::recovery_writer::RecoveryWriter;
 use super::segment_files::segment_path;
@@ -300,7 +300,7 @@ impl<'a> RecoveryState<'a> {
     ) -> io::Result<BTreeMap<PartitionId, PartitionCheckpoint>> {
         self.writer.finish().await?;
         report.phases.end("write", runtime.monotonic());
-        remove_deleted(runtime, self.disk, self.known, report).await?;
+        rename_deleted(runtime, self.disk, self.known, report).await?;
         if adopts {
             self.adopt_tails(report).await?;
         }

@@ -38,10 +38,8 @@ pub(super) async fn settle_directory(
             return Ok(look.entries);
         }
         // A deleted topic's directory although a new topic has its name (C11).
-        if owner.is_some_and(|owner| known.removed.contains(&owner))
-            && let Some(gone) = directories::rename_for_deletion(runtime, disk, directory).await?
-        {
-            directories::remove(disk, &gone).await;
+        if owner.is_some_and(|owner| known.removed.contains(&owner)) {
+            directories::rename_for_deletion(runtime, disk, directory).await?;
         }
     }
     directories::create(runtime, disk, id, directory).await?;

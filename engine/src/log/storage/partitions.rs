@@ -110,10 +110,7 @@ pub(super) async fn delete(shard: &Rc<Shard>, id: PartitionId) -> Result<(), Sto
             "renaming {directory} for deletion"
         )))?;
     if let Some(gone) = gone {
-        let disk = shard.disk.clone();
-        shard
-            .runtime
-            .spawn(async move { directories::remove(&disk, &gone).await });
+        directories::remove(shard, gone);
     }
     Ok(())
 }

@@ -26,6 +26,8 @@ pub struct StorageSettings {
     /// So many bytes written to segments since the last checkpoint ask for another: a start reads them again, those of
     /// direct runs to see whether they are whole, and those that no sidecar covers to index them.
     pub written_bytes_before_checkpoint: u64,
+    /// Space that the disk gets back in one step when files are removed.
+    pub removal_step_bytes: u64,
     /// Time between looks at what retention takes.
     pub retention_check_ms: u64,
     /// How long a silent producer is remembered.
@@ -51,6 +53,7 @@ impl Default for StorageSettings {
             direct_run_bytes_min: 256 << 10,
             checkpoint_interval_ms: 30_000,
             written_bytes_before_checkpoint: 256 << 20,
+            removal_step_bytes: 2 << 20,
             retention_check_ms: 300_000,
             producer_expiration_ms: 24 * 3600 * 1000,
             producers_max: 100_000,

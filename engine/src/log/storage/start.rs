@@ -16,6 +16,7 @@ use super::{Storage, StorageError, StorageSettings};
 use crate::log::cache::TailCache;
 use crate::log::checkpointer::{self, Checkpointer};
 use crate::log::compaction::cleaner;
+use crate::log::directories;
 use crate::log::journal::commit::{Journal, JournalSettings};
 use crate::log::journal::files::{JournalFiles, open_journal_files};
 use crate::log::journal::format::Generation;
@@ -139,6 +140,14 @@ fn spawn_loops(storage: &Storage, checkpointer: Checkpointer) {
     });
     let shard = storage.shard.clone();
     runtime.spawn(async move { write_behind::run(&shard).await });
+    let shard = storage.shard.clone();
+    if shard.id == ShardId(0) {
+        shard.tasks.set(shard.tasks.get() + 1);
+        runtime.spawn(async move {
+            directories::remove_leftovers(&shard).await;
+            shard.task_ended();
+        });
+    }
     let shard = storage.shard.clone();
     shard.tasks.set(shard.tasks.get() + 1);
     runtime.spawn(async move { upkeep::run(&shard).await });

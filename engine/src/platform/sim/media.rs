@@ -291,6 +291,10 @@ impl Media {
         self.files[&inode].current.length
     }
 
+    pub(super) fn allocated_bytes(&self, inode: Inode) -> u64 {
+        self.files[&inode].allocated.len() as u64 * BLOCK_BYTES as u64
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
         let held = self
             .files

@@ -183,6 +183,12 @@ impl MountedDisk {
         }
     }
 
+    pub(in crate::platform) async fn allocated_bytes(&self, path: &str) -> io::Result<u64> {
+        self.begin().await;
+        let media = self.shared.media.borrow();
+        Ok(media.allocated_bytes(media.lookup_file(path)?))
+    }
+
     pub(in crate::platform) async fn read_small(
         &self,
         path: &str,

@@ -40,7 +40,7 @@ fn retention_cut_short_anywhere_is_finished_by_the_next_start() {
         // Virtual time: the check comes 30 s after the start.
         machine
             .simulation
-            .run_for(Duration::from_micros(60 + 350 * (step % 60)));
+            .run_for(Duration::from_micros(60 + 700 * (step % 60)));
         match modes[(step / 7) as usize % 4] {
             None => machine.kill(),
             Some(mode) => machine.cut_power(mode),
