@@ -7,13 +7,15 @@
 //! Owns an arena per thread that asks for such memory (an executor), of [`ARENA_BYTES`] of address space. It grows by one huge
 //! page at a time, when it has no room, and never shrinks; what finds no room comes from the heap. The kernel clears a
 //! huge page when it is first touched (`platform/memory.rs`): that is done by a blocking thread. Memory may be given
-//! back on any thread, so a lock guards the map of free pages; nobody holds it for longer than a look at 128 words.
+//! back on any thread, without a lock: the map of free pages is of atomic words, in which everybody else only sets bits.
 //!
-//! Invariant: every page of the arena is free or belongs to one [`AlignedMemory`], which keeps the arena alive.
+//! Invariant: every page of the arena is free or belongs to one [`AlignedMemory`], which keeps the arena alive; only the
+//! thread whose arena it is takes pages.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::platform::blocking;
 
@@ -152,10 +154,10 @@ struct Arena {
     mapped: NonNull<libc::c_void>,
     /// Its first huge page.
     start: NonNull<u8>,
-    pages: Mutex<Pages>,
+    pages: Pages,
 }
 
-// SAFETY: the mapping belongs to the arena and goes with it; what is in it is handed out under the lock.
+// SAFETY: the mapping belongs to the arena and goes with it; each page in it has one owner at a time.
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
@@ -184,19 +186,17 @@ impl Arena {
             mapped,
             // SAFETY: the mapping is a huge page longer than the arena.
             start: unsafe { first.add(to_align) },
-            pages: Mutex::new(Pages::new()),
+            pages: Pages::new(),
         }))
     }
 
-    /// So many pages in a row; otherwise `None`, and the arena grows, if it still may.
+    /// So many pages in a row; otherwise `None`, and the arena grows, if it still may. On the arena's own thread.
     fn take(self: &Arc<Arena>, count: usize) -> Option<NonNull<u8>> {
-        let mut pages = self.lock();
-        if let Some(first) = pages.take(count) {
+        if let Some(first) = self.pages.take(count) {
             // SAFETY: the page is in the arena.
             return Some(unsafe { self.start.add(first * ALIGNMENT) });
         }
-        if let Some(huge_page) = pages.begin_growth() {
-            drop(pages);
+        if let Some(huge_page) = self.pages.begin_growth() {
             let arena = self.clone();
             blocking::submit(Box::new(move || arena.grow(huge_page)));
         }
@@ -206,7 +206,7 @@ impl Arena {
     fn give_back(&self, start: NonNull<u8>, count: usize) {
         // SAFETY: both are in the arena's mapping.
         let offset = unsafe { start.offset_from_unsigned(self.start) };
-        self.lock().give_back(offset / ALIGNMENT, count);
+        self.pages.give_back(offset / ALIGNMENT, count);
     }
 
     /// Has the kernel back one more huge page, and lets it be used.
@@ -220,13 +220,7 @@ impl Arena {
             // SAFETY: the page is in the arena's mapping, and nobody has it yet.
             unsafe { start.add(page * ALIGNMENT).write_volatile(0) };
         }
-        self.lock().end_growth();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pages> {
-        self.pages
-            .lock()
-            .expect("nothing panics while it holds the map")
+        self.pages.end_growth();
     }
 }
 
@@ -237,26 +231,27 @@ impl Drop for Arena {
     }
 }
 
-/// Which pages of an arena are free: a bit each.
+/// Which pages of an arena are free: a bit each. Only one thread clears bits, so what it has seen free stays free until it
+/// takes it; any thread may set those of pages that it owns.
 struct Pages {
-    free: [u64; ARENA_BYTES / ALIGNMENT / WORD_BITS],
+    free: [AtomicU64; ARENA_BYTES / ALIGNMENT / WORD_BITS],
     /// Huge pages that may be used.
-    huge_pages: usize,
-    growing: bool,
+    huge_pages: AtomicUsize,
+    growing: AtomicBool,
 }
 
 impl Pages {
     fn new() -> Pages {
         Pages {
-            free: [0; ARENA_BYTES / ALIGNMENT / WORD_BITS],
-            huge_pages: 0,
-            growing: false,
+            free: [const { AtomicU64::new(0) }; ARENA_BYTES / ALIGNMENT / WORD_BITS],
+            huge_pages: AtomicUsize::new(0),
+            growing: AtomicBool::new(false),
         }
     }
 
     /// The first of `count` pages in a row, no longer free; the lowest there are, so that few huge pages serve most.
-    fn take(&mut self, count: usize) -> Option<usize> {
-        let end = self.huge_pages * PAGES_PER_HUGE;
+    fn take(&self, count: usize) -> Option<usize> {
+        let end = self.huge_pages.load(Ordering::Acquire) * PAGES_PER_HUGE;
         let mut from = 0;
         loop {
             let first = self.next(from, end, true);
@@ -272,31 +267,37 @@ impl Pages {
         }
     }
 
-    fn give_back(&mut self, first: usize, count: usize) {
+    fn give_back(&self, first: usize, count: usize) {
         debug_assert_eq!(self.next(first, first + count, true), first + count);
         self.set(first, count, true);
     }
 
     /// The huge page to be made usable, if another one is allowed and none is on its way.
-    fn begin_growth(&mut self) -> Option<usize> {
-        if self.growing || self.huge_pages == ARENA_BYTES / HUGE_BYTES {
+    fn begin_growth(&self) -> Option<usize> {
+        // Acquire: whoever sees that growth has ended sees by how much.
+        if self.growing.load(Ordering::Acquire) {
             return None;
         }
-        self.growing = true;
-        Some(self.huge_pages)
+        let huge_pages = self.huge_pages.load(Ordering::Relaxed);
+        if huge_pages == ARENA_BYTES / HUGE_BYTES {
+            return None;
+        }
+        self.growing.store(true, Ordering::Relaxed);
+        Some(huge_pages)
     }
 
-    fn end_growth(&mut self) {
-        self.growing = false;
-        self.set(self.huge_pages * PAGES_PER_HUGE, PAGES_PER_HUGE, true);
-        self.huge_pages += 1;
+    fn end_growth(&self) {
+        let huge_pages = self.huge_pages.load(Ordering::Relaxed);
+        self.set(huge_pages * PAGES_PER_HUGE, PAGES_PER_HUGE, true);
+        self.huge_pages.store(huge_pages + 1, Ordering::Release);
+        self.growing.store(false, Ordering::Release);
     }
 
     /// The first page from `from` on that is free, or not; `end` if there is none below it.
     fn next(&self, from: usize, end: usize, free: bool) -> usize {
         let mut at = from;
         while at < end {
-            let word = self.free[at / WORD_BITS];
+            let word = self.free[at / WORD_BITS].load(Ordering::Acquire);
             let wanted = if free { word } else { !word };
             let wanted = wanted >> (at % WORD_BITS);
             if wanted != 0 {
@@ -307,14 +308,18 @@ impl Pages {
         end
     }
 
-    fn set(&mut self, first: usize, count: usize, free: bool) {
+    /// Release and acquire: what an owner wrote into its pages comes before what the next one does with them.
+    fn set(&self, first: usize, count: usize, free: bool) {
         let mut at = first;
         while at < first + count {
             let bit = at % WORD_BITS;
             let bits = (first + count - at).min(WORD_BITS - bit);
             let mask = (u64::MAX >> (WORD_BITS - bits)) << bit;
-            let word = &mut self.free[at / WORD_BITS];
-            *word = if free { *word | mask } else { *word & !mask };
+            let word = &self.free[at / WORD_BITS];
+            match free {
+                true => word.fetch_or(mask, Ordering::Release),
+                false => word.fetch_and(!mask, Ordering::Acquire),
+            };
             at += bits;
         }
     }
@@ -327,7 +332,7 @@ mod tests {
     use super::*;
 
     fn grown(huge_pages: usize) -> Pages {
-        let mut pages = Pages::new();
+        let pages = Pages::new();
         for number in 0..huge_pages {
             assert_eq!(pages.begin_growth(), Some(number));
             assert_eq!(pages.begin_growth(), None, "one at a time");
@@ -338,7 +343,7 @@ mod tests {
 
     #[test]
     fn pages_are_the_lowest_in_a_row_and_belong_to_one() {
-        let mut pages = grown(2);
+        let pages = grown(2);
         assert_eq!(pages.take(100), Some(0));
         assert_eq!(pages.take(60), Some(100));
         assert_eq!(pages.take(800), Some(160), "across huge pages");
@@ -355,7 +360,7 @@ mod tests {
 
     #[test]
     fn an_arena_grows_to_its_bound() {
-        let mut pages = grown(ARENA_BYTES / HUGE_BYTES);
+        let pages = grown(ARENA_BYTES / HUGE_BYTES);
         assert_eq!(pages.begin_growth(), None);
         assert_eq!(pages.take(ARENA_BYTES / ALIGNMENT), Some(0));
         assert_eq!(pages.take(1), None);
@@ -364,7 +369,7 @@ mod tests {
     /// Random work against a plain list of who has what.
     #[test]
     fn no_page_has_two_owners() {
-        let mut pages = grown(3);
+        let pages = grown(3);
         let mut taken: Vec<(usize, usize)> = Vec::new();
         let mut random = 1u64;
         let mut refused = 0;
@@ -393,6 +398,52 @@ mod tests {
             pages.give_back(first, count);
         }
         assert_eq!(pages.take(3 * PAGES_PER_HUGE), Some(0), "nothing is lost");
+    }
+
+    /// One thread takes, others give back what they were handed: each page says who has it.
+    #[test]
+    fn pages_given_back_on_other_threads_are_taken_once() {
+        let pages = std::sync::Arc::new(grown(2));
+        let owned: std::sync::Arc<Vec<AtomicBool>> = std::sync::Arc::new(
+            (0..2 * PAGES_PER_HUGE)
+                .map(|_| AtomicBool::new(false))
+                .collect(),
+        );
+        let (to_others, handed): (Vec<_>, Vec<_>) = (0..3)
+            .map(|_| std::sync::mpsc::sync_channel::<(usize, usize)>(8))
+            .unzip();
+        let others: Vec<_> = handed
+            .into_iter()
+            .map(|handed| {
+                let (pages, owned) = (pages.clone(), owned.clone());
+                std::thread::spawn(move || {
+                    for (first, count) in handed {
+                        for page in first..first + count {
+                            assert!(owned[page].swap(false, Ordering::Relaxed));
+                        }
+                        pages.give_back(first, count);
+                    }
+                })
+            })
+            .collect();
+        let mut taken = 0;
+        while taken < 100_000 {
+            let count = taken % 97 + 1;
+            let Some(first) = pages.take(count) else {
+                std::thread::yield_now();
+                continue;
+            };
+            for page in first..first + count {
+                assert!(!owned[page].swap(true, Ordering::Relaxed), "two owners");
+            }
+            to_others[taken % 3].send((first, count)).unwrap();
+            taken += 1;
+        }
+        drop(to_others);
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(pages.take(2 * PAGES_PER_HUGE), Some(0), "nothing is lost");
     }
 
     #[test]
