@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use net::platform::Runtime;
 
-use super::file_removal::FileRemoval;
+use super::file_removal;
 use super::kafka_files::{
     LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, decode_partition_metadata,
     encode_epoch_checkpoint, encode_partition_metadata, encode_snapshot,
@@ -135,9 +135,9 @@ pub(crate) fn remove(shard: &Rc<Shard>, directory: String) {
 }
 
 async fn remove_now(shard: &Shard, directory: &str) -> io::Result<()> {
-    let mut files = FileRemoval::new(shard);
     for entry in shard.disk.list(directory).await? {
-        if !files.remove(&format!("{directory}/{}", entry.name)).await? {
+        let path = format!("{directory}/{}", entry.name);
+        if !file_removal::remove(shard, &path).await? {
             return Ok(());
         }
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::file_removal::FileRemoval;
+use super::file_removal;
 use super::index::SIDECAR_EXTENSION;
 use super::segment::{SegmentInfo, segment_file_name};
 use super::storage_shard::{Partition, Shard};
@@ -145,12 +145,11 @@ async fn rename(shard: &Shard, removal: &Removal) -> io::Result<()> {
 }
 
 async fn unlink(shard: &Shard, removal: &Removal) -> io::Result<()> {
-    let mut files = FileRemoval::new(shard);
     for base in &removal.bases {
         for extension in EXTENSIONS {
             let name = segment_file_name(*base, extension);
             let path = format!("{}/{name}{DELETED_SUFFIX}", removal.directory);
-            if !files.remove(&path).await? {
+            if !file_removal::remove(shard, &path).await? {
                 return Ok(());
             }
         }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use net::platform::Runtime;
-use net::platform::sync::{Notify, oneshot};
+use net::platform::sync::{Mutex, Notify, oneshot};
 
 use super::admission::Waiting;
 use super::append::{Appended, PlannedAppend};
@@ -19,6 +19,7 @@ use super::cache::TailCache;
 use super::compaction::CleanerSettings;
 use super::compaction::cleaner::CleanerState;
 use super::error::AppendError;
+use super::file_removal::Removed;
 use super::journal::commit::{Journal, JournalOwner, Pending, Ticket};
 use super::journal::format::EntryKind;
 use super::journal::group::ChainEnd;
@@ -150,6 +151,8 @@ pub(crate) struct Shard {
     pub(crate) segments_checkpointed: Cell<u64>,
     /// When the log was last told that there is no space, and how many appends were refused for it since.
     pub(crate) no_space: Cell<(Option<Duration>, u64)>,
+    /// Held for the time of a step of a removal.
+    pub(crate) removed: Mutex<Removed>,
     pub(crate) cleaner: RefCell<CleanerState>,
     pub(crate) cleaner_settings: Cell<CleanerSettings>,
     /// What retention knows of the wall clock.

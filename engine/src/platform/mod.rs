@@ -232,7 +232,7 @@ impl Disk {
     /// Bytes that the file occupies, also where they were allocated behind its length.
     pub async fn allocated_bytes(&self, path: &str) -> io::Result<u64> {
         match &self.backend {
-            DiskBackend::Real(disk) => disk.allocated_bytes(path),
+            DiskBackend::Real(disk) => disk.allocated_bytes(path).await,
             #[cfg(feature = "sim")]
             DiskBackend::Sim(disk) => disk.allocated_bytes(path).await,
         }

@@ -161,8 +161,10 @@ impl RealDisk {
         }
     }
 
-    pub(super) fn allocated_bytes(&self, path: &str) -> io::Result<u64> {
-        Ok(std::fs::metadata(self.path(path))?.blocks() * STAT_BLOCK_BYTES)
+    pub(super) async fn allocated_bytes(&self, path: &str) -> io::Result<u64> {
+        let path = self.path(path);
+        let status = self.runtime.run_blocking(move || std::fs::metadata(path));
+        Ok(status.await?.blocks() * STAT_BLOCK_BYTES)
     }
 
     pub(super) async fn read_small(&self, path: &str, length_max: usize) -> io::Result<Vec<u8>> {

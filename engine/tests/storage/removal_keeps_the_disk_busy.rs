@@ -70,6 +70,47 @@ fn a_deleted_topic_goes_step_by_step() {
     });
 }
 
+/// How long the files of these partitions took to go.
+async fn time_to_delete(started: &Started, disk: &SimDisk, indexes: &[i32]) -> Duration {
+    let begun = started.runtime.monotonic();
+    for index in indexes {
+        started
+            .storage
+            .delete_partition(partition(*index))
+            .await
+            .unwrap();
+    }
+    watch(started, disk, || leftovers(disk) == 0).await;
+    started.runtime.monotonic() - begun
+}
+
+#[test]
+fn several_deletions_take_turns_and_nobody_rests_on_a_full_disk() {
+    let mut machine = Machine::new(65, 6, TOPIC);
+    let disk = machine.disk.clone();
+    machine.run(async move |started| {
+        for index in 0..6 {
+            for number in 0..RECORDS {
+                started.append(index, number, RECORD_BYTES).await.unwrap();
+            }
+        }
+        started.runtime.sleep(Duration::from_secs(2)).await;
+        let one = time_to_delete(&started, &disk, &[0]).await;
+        let three = time_to_delete(&started, &disk, &[1, 2, 3]).await;
+        assert!(three > one * 5 / 2, "{one:?}, {three:?}");
+        disk.set_options(SimDiskOptions {
+            quota_bytes: Some(disk.used_bytes()),
+            ..SimDiskOptions::default()
+        });
+        let mut number = RECORDS;
+        while started.append(4, number, RECORD_BYTES).await.is_ok() {
+            number += 1;
+        }
+        let full = time_to_delete(&started, &disk, &[5]).await;
+        assert!(full < one / 2, "{one:?}, {full:?}");
+    });
+}
+
 #[test]
 fn space_allocated_ahead_goes_step_by_step_too() {
     let mut machine = Machine::new(62, 1, &[]);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use net::platform::Runtime;
-use net::platform::sync::Notify;
+use net::platform::sync::{Mutex, Notify};
 use tuning::TopicConfig;
 
 use super::partitions::restore;
@@ -17,6 +17,7 @@ use crate::log::cache::TailCache;
 use crate::log::checkpointer::{self, Checkpointer};
 use crate::log::compaction::cleaner;
 use crate::log::directories;
+use crate::log::file_removal::Removed;
 use crate::log::journal::commit::{Journal, JournalSettings};
 use crate::log::journal::files::{JournalFiles, open_journal_files};
 use crate::log::journal::format::Generation;
@@ -109,6 +110,7 @@ pub(super) async fn start(
         segments_version: Cell::new(0),
         segments_checkpointed: Cell::new(0),
         no_space: Cell::default(),
+        removed: Mutex::new(Removed::default()),
         cleaner: RefCell::default(),
         retention_clock: Cell::new(None),
         stopping: Cell::new(false),
