@@ -155,6 +155,15 @@ impl Broker {
         self.child.id()
     }
 
+    /// Whether it is still removing files of deleted topics; both brokers give their directories the same ending.
+    pub fn is_deleting(&self) -> Result<bool> {
+        let listing = Error::io(format!("listing {}", self.data.display()));
+        let mut entries = fs::read_dir(&self.data).map_err(listing)?;
+        Ok(entries.any(|entry| {
+            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with("-delete"))
+        }))
+    }
+
     /// Its data directory.
     pub fn data(&self) -> &Path {
         &self.data

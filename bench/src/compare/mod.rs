@@ -31,6 +31,8 @@ const FULL_TIME: Duration = Duration::from_secs(98 * 60);
 const QUICK_TIME: Duration = Duration::from_secs(14 * 60);
 /// What a generator may need beyond its plan: connecting, waiting for the last answers, writing its report.
 const LOAD_GRACE_SECONDS: f64 = 60.0;
+/// The files of a deleted topic are gone within so long: 10 GB in 10,000 partitions are.
+const DELETION_MAX: Duration = Duration::from_secs(180);
 /// A run at full speed may take so much.
 const FREE_BYTES_MIN: u64 = 12 << 30;
 /// Before its first measurement Kafka's compiler has seen so much load.
@@ -327,8 +329,23 @@ impl Bench {
         Ok(name)
     }
 
+    /// Deletes the topic and waits until its files are gone, lest the disk give their space back while something else is
+    /// measured.
     fn delete_topic(&self, kind: Kind, name: &str) -> Result<()> {
-        Wire::connect(self.brokers[&kind.process()].address())?.delete_topic(name)
+        let broker = &self.brokers[&kind.process()];
+        Wire::connect(broker.address())?.delete_topic(name)?;
+        let begun = Instant::now();
+        while begun.elapsed() < DELETION_MAX {
+            std::thread::sleep(Duration::from_millis(50));
+            if !broker.is_deleting()? {
+                return Ok(());
+            }
+        }
+        Err(Error::failed(format!(
+            "{} still deletes {name} after {} s",
+            kind.name(),
+            DELETION_MAX.as_secs()
+        )))
     }
 
     fn start(&self, kind: Kind, load: &Load, topic: &str, name: &str) -> Result<Running> {
