@@ -39,7 +39,7 @@ async fn heartbeat(client: &Client, epoch: i32) -> (i16, i32, Option<usize>) {
         member_epoch: epoch,
         rebalance_timeout_ms: if is_first { 60_000 } else { -1 },
         subscribed_topic_names: is_first.then(|| vec![TOPIC]),
-        topic_partitions: (is_first).then(Vec::new),
+        topic_partitions: is_first.then(Vec::new),
         ..Default::default()
     };
     let key = ApiKey::ConsumerGroupHeartbeat;

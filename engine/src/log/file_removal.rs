@@ -5,8 +5,8 @@
 //! all of it. So a long file gets shorter step by step, with rests between that leave the disk to everybody else. Every
 //! step is flushed: a file system with a journal would gather them until its next commit.
 //!
-//! Invariant: a shard takes one step at a time, whatever there is to remove. Whatever a stop or a crash leaves is removed
-//! after the next start: the file has a name that says so.
+//! Invariant: a shard removes one file at a time, however many wait, and has only that one open. Whatever a stop or a crash
+//! leaves is removed after the next start: the file has a name that says so.
 
 use std::io;
 use std::time::Duration;
@@ -29,41 +29,45 @@ pub(crate) struct Removed {
 /// Removes a file that nobody writes to any more, if it is there; readers may find it short. False if the shard stops
 /// before it is gone. The caller syncs the directory.
 pub(crate) async fn remove(shard: &Shard, path: &str) -> io::Result<bool> {
-    match remove_existing(shard, path).await {
+    let mut removed = shard.removed.lock().await;
+    match remove_existing(shard, path, &mut removed).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         result => result,
     }
 }
 
-async fn remove_existing(shard: &Shard, path: &str) -> io::Result<bool> {
+async fn remove_existing(shard: &Shard, path: &str, removed: &mut Removed) -> io::Result<bool> {
+    if shard.stopping.get() {
+        return Ok(false);
+    }
     let step = shard.settings.removal_step_bytes;
     // Also what was allocated ahead, behind the file's length: the first steps may make it longer, and take that.
     let mut left = shard.disk.allocated_bytes(path).await?;
     if left > step {
         let file = shard.disk.open(path, OpenMode::Write).await?;
-        while left > step && !shard.stopping.get() {
+        while left > step {
             left -= step;
             let shorter = async {
                 file.truncate(left).await?;
                 file.fdatasync().await
             };
-            take(shard, step, shorter).await?;
+            take(shard, removed, step, shorter).await?;
+            if shard.stopping.get() {
+                return Ok(false);
+            }
         }
     }
-    if shard.stopping.get() {
-        return Ok(false);
-    }
-    take(shard, left, shard.disk.remove_file(path)).await?;
+    take(shard, removed, left, shard.disk.remove_file(path)).await?;
     Ok(true)
 }
 
 /// One step, and a rest when it is time for one.
 async fn take(
     shard: &Shard,
+    removed: &mut Removed,
     bytes: u64,
     work: impl Future<Output = io::Result<()>>,
 ) -> io::Result<()> {
-    let mut removed = shard.removed.lock().await;
     let begun = shard.runtime.monotonic();
     work.await?;
     removed.took += shard.runtime.monotonic().saturating_sub(begun);

@@ -151,7 +151,7 @@ pub(crate) struct Shard {
     pub(crate) segments_checkpointed: Cell<u64>,
     /// When the log was last told that there is no space, and how many appends were refused for it since.
     pub(crate) no_space: Cell<(Option<Duration>, u64)>,
-    /// Held for the time of a step of a removal.
+    /// Held for the time that the removal of a file takes.
     pub(crate) removed: Mutex<Removed>,
     pub(crate) cleaner: RefCell<CleanerState>,
     pub(crate) cleaner_settings: Cell<CleanerSettings>,
