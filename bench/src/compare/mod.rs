@@ -31,7 +31,7 @@ const FULL_TIME: Duration = Duration::from_secs(98 * 60);
 const QUICK_TIME: Duration = Duration::from_secs(14 * 60);
 /// What a generator may need beyond its plan: connecting, waiting for the last answers, writing its report.
 const LOAD_GRACE_SECONDS: f64 = 60.0;
-/// The files of a deleted topic are gone within so long: 10 GB in 10,000 partitions are.
+/// A row ends with an error if the files of a deleted topic are not gone within so long.
 const DELETION_MAX: Duration = Duration::from_secs(180);
 /// A run at full speed may take so much.
 const FREE_BYTES_MIN: u64 = 12 << 30;
